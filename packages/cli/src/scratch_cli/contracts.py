@@ -1,0 +1,272 @@
+"""The contracts between the host and the parts, as structural types.
+
+A part is an instance of a class that nobody has to inherit from: it fits when it has these methods and they
+behave as the docstrings say. Static checkers read this file; at run time nothing here is used for validation,
+because `isinstance` against a Protocol proves only that names exist. Behaviour is proven by the contract kit
+(`scratch_cli.testing`).
+
+Packages never import this module: each states the narrower shape that it needs in its own `protocols.py`.
+
+Shapes: B rows (sequences), T positions, V vocabulary size, D width of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Metrics = Mapping[str, float | int | None]
+"""One flat mapping a step. Keys under `time/` are wall-clock seconds and are left out of every equality check."""
+
+
+# --- tokenizer -----------------------------------------------------------------------------------------------------
+
+
+class StreamDecoder(Protocol):
+    """Turns ids into text as they come; the concatenation of all pieces equals `decode` of the whole."""
+
+    def push(self, ids: Iterable[int], /) -> str: ...
+    def flush(self) -> str: ...
+
+
+class Tokenizer(Protocol):
+    """Text <-> ids. Built by `Cls.train(texts, config)` or `Cls.load(directory)`; immutable afterwards."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Every id that `encode` returns, and every special id, is below it."""
+        ...
+
+    @property
+    def pad_id(self) -> int | None: ...
+    @property
+    def bos_id(self) -> int | None: ...
+    @property
+    def eos_id(self) -> int | None: ...
+    @property
+    def unk_id(self) -> int | None: ...
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: Any, /) -> Self: ...
+    @classmethod
+    def load(cls, directory: Path, /) -> Self: ...
+    def save(self, directory: Path, /) -> None: ...
+    def encode(self, text: str, /) -> list[int]:
+        """Ids of `text`, which is plain text: what looks like a special token in it is text. Adds no BOS or EOS."""
+        ...
+
+    def encode_batch(self, texts: Sequence[str], /) -> list[list[int]]: ...
+    def decode(self, ids: Iterable[int], /, *, skip_special: bool = True) -> str: ...
+    def decode_batch(self, rows: Iterable[Iterable[int]], /, *, skip_special: bool = True) -> list[str]: ...
+    def stream_decoder(self) -> StreamDecoder: ...
+
+
+# --- model ---------------------------------------------------------------------------------------------------------
+
+
+class Cache(Protocol):
+    """What a model remembers of a prefix. Only its model reads the content."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many real positions each row holds: (B,), int64."""
+        ...
+
+    def select(self, rows: Tensor, /) -> Cache:
+        """A new cache of `rows` (N,): to drop finished rows, or to repeat a prompt for a group of samples."""
+        ...
+
+    def truncate(self, lengths: Tensor, /) -> None:
+        """Forget what lies beyond `lengths` (B,), in place."""
+        ...
+
+
+class Model(Protocol):
+    """An `nn.Module`, built by `Cls(config, vocab_size=V)` or `Cls.load(directory)`.
+
+    Rows are padded on the right and `lengths` (B,) says how many ids of each row are real (all, if None): a row in a
+    batch then gives the same logits as the row alone. What stands at padded positions of an output is unspecified.
+    Without a cache, row positions start at 0. With one, the ids continue each row at its own `cache.lengths`, and the
+    call adds `lengths` to them.
+    """
+
+    vocab_size: int
+    max_length: int | None
+    """Longest sequence, prompt and completion together; None if there is no limit."""
+
+    def __call__(self, ids: Tensor, /, *, lengths: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Ids (B, T), int64 -> logits (B, T, V). Always logits."""
+        ...
+
+    def features(self, ids: Tensor, /, *, lengths: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Ids (B, T) -> what the output head reads: (B, T, D). `head(features(ids))` equals `model(ids)`."""
+        ...
+
+    def head(self, features: Tensor, /) -> Tensor:
+        """Features (..., D) -> logits (..., V)."""
+        ...
+
+    def new_cache(self, batch_size: int, max_length: int, /) -> Any:
+        """An empty `Cache` for `batch_size` rows of up to `max_length` positions."""
+        ...
+
+    def save(self, directory: Path, /) -> None: ...
+    @classmethod
+    def load(cls, directory: Path, /) -> Self: ...
+
+
+# --- sampler -------------------------------------------------------------------------------------------------------
+
+
+class Sampler(Protocol):
+    """A rule that turns logits into a choice. Built by `Cls(config)`; holds no state."""
+
+    def log_probs(self, logits: Tensor, /) -> Tensor:
+        """Log-probabilities (..., V) of the distribution that `sample` draws from; -inf for masked ids.
+
+        Differentiable. Logits (..., V).
+        """
+        ...
+
+    def sample(self, logits: Tensor, /, generator: torch.Generator) -> Tensor:
+        """Logits (B, V) -> drawn ids (B,), int64. The draw depends on nothing but logits and generator."""
+        ...
+
+
+# --- adapter -------------------------------------------------------------------------------------------------------
+
+
+class Adapter(Protocol):
+    """A small trainable change to the linear layers of any module. Built by `Cls(config)` or `Cls.load(directory)`."""
+
+    def wrap(self, model: torch.nn.Module, /) -> None:
+        """Freeze `model` and attach to its linear layers, in place. Does not change what the model computes, unless
+        the adapter was loaded, in which case it then computes what the saved one computed. Once per adapter."""
+        ...
+
+    def trainable_parameters(self) -> Mapping[str, torch.nn.Parameter]: ...
+    def merge(self) -> None:
+        """Fold the change into the base weights. Calling it twice changes nothing more."""
+        ...
+
+    def unmerge(self) -> None:
+        """Give every base weight back bit for bit."""
+        ...
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Inside the block the model computes what the base model computes."""
+        ...
+
+    def save(self, directory: Path, /) -> None:
+        """Save the adapter alone, not the base model."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path, /) -> Self: ...
+
+
+# --- task ----------------------------------------------------------------------------------------------------------
+
+
+class Example(Protocol):
+    """One problem. `demonstration` is the completion to imitate; in some tasks it is deliberately not `answer`."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def demonstration(self) -> str: ...
+
+
+class Score(Protocol):
+    """What a checker says of one completion. `reward` is the weighted sum of `parts`."""
+
+    @property
+    def reward(self) -> float: ...
+    @property
+    def correct(self) -> bool: ...
+    @property
+    def parts(self) -> Mapping[str, float]: ...
+    @property
+    def explanation(self) -> str:
+        """Why the completion is wrong, for a person or a model to read; empty if it is correct."""
+        ...
+
+
+class Task(Protocol):
+    """Something to learn. Built by `Cls(config)`. Splits are "train" and "held_out" and share no prompt and no text.
+
+    `texts` is there for every task (capability `text`); `examples` and `check` for capability `checker`.
+    """
+
+    def texts(self, split: str = "train", /) -> Iterable[str]: ...
+    def examples(self, split: str, /) -> Sequence[Example]: ...
+    def check(self, example: Any, completion: str, /) -> Score:
+        """Judge `completion`, which is untrusted model text: in bounded time, without executing any of it."""
+        ...
+
+
+class PreferenceTask(Task, Protocol):
+    """A task with capability `pairs`."""
+
+    def pairs(self, split: str, /) -> Sequence[Any]:
+        """Objects with `prompt`, `chosen` and `rejected`."""
+        ...
+
+
+# --- trainer -------------------------------------------------------------------------------------------------------
+
+
+class Trainer(Protocol):
+    """An algorithm. Built by
+
+        Cls(config, model=..., tokenizer=..., task=..., sampler=..., adapter=..., seed=...)
+
+    where sampler and adapter may be None, the model is already on its device and already wrapped by the adapter.
+    `config.steps` is the number of optimizer steps of a whole run.
+    """
+
+    def train(self) -> Iterator[Metrics]:
+        """Yield metrics after each step, with `step` counted from 1. Between two yields the trainer may be saved.
+        Goes on from where `load_state_dict` put it. Ends after `config.steps`, or earlier if its goal is reached."""
+        ...
+
+    def evaluate(self) -> Metrics:
+        """Judge the model on held-out data. Neither weights nor any random state differ afterwards.
+
+        Tasks with a checker: at least `greedy` and `sampled`, accuracies in 0..1. Language modelling: `loss` (nats per
+        token), `perplexity`, `bits_per_byte`.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training changes: parameters, optimizer, every random state including torch's global one, position.
+        Nested dicts and lists of tensors and JSON values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue as if never interrupted: on one CPU thread, the same weights and metrics to the bit."""
+        ...
+
+
+class RecordsRollouts(Protocol):
+    """Optional for a trainer: what was sampled in the last step, one JSON-able mapping a rollout."""
+
+    def last_rollouts(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+class ShowsSamples(Protocol):
+    """Optional for a trainer: `n` completions of held-out prompts for a person to read.
+
+    Mappings with `prompt` and `completion`, and `reward`, `correct`, `answer` where the task has a checker.
+    Changes no random state.
+    """
+
+    def samples(self, n: int, /) -> Sequence[Mapping[str, Any]]: ...
