@@ -1,0 +1,513 @@
+"""Finds the parts that installed packages offer, without importing any of them.
+
+Each entry point in the group `scratch` is one plugin: a module that imports nothing but pluggy and implements some of
+the hooks in `scratch_cli.hookspecs`. Plugins are looked at one by one, sorted by name, each with a plugin manager of
+its own: whatever one of them does wrong (an import that fails or exits, a hook that raises, is misspelt or takes
+other arguments, a bad `register` call) becomes one `Failure` and leaves the others alone. What a plugin registers is
+staged and counts only when all its hooks have succeeded.
+
+Nothing here is global: `discover()` returns a new `Registry`, and takes the entry points to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.metadata
+import inspect
+import os
+import pkgutil
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import pluggy
+
+from scratch_cli import hookspecs
+from scratch_cli.errors import PluginError, UsageError
+
+GROUP = "scratch"
+KINDS = ("tokenizer", "model", "sampler", "trainer", "adapter", "task")
+ALLOW_LIST = "SCRATCH_PLUGINS"
+"""Environment variable: comma-separated distributions to look at. Set but empty: none. Not set: all."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+# --- what is registered --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part that a package offers: names and import strings, nothing imported yet."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+    config: str
+    summary: str
+    provides: tuple[str, ...] = ()
+    """Capabilities that partners may need."""
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kind of partner -> capabilities it must provide. The partner is then required."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Kind of partner -> the part to take when the user names none."""
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    """Option values that make the part tiny and quick."""
+    data: str | None = None
+    """Tasks: the config field that `--data FILE` sets."""
+    warm_start: Mapping[str, Any] | None = None
+    """Trainers: `{"trainer": name, "options": {...}}`, to be run first on an untrained model."""
+
+    @property
+    def qualified(self) -> str:
+        """`name@distribution`, which is never ambiguous."""
+        return f"{self.name}@{self.distribution}"
+
+    @property
+    def label(self) -> str:
+        """How messages speak of the part."""
+        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
+
+    def load(self) -> Any:
+        """The class that `target` names.
+
+        Raises PluginError, naming the distribution, its version and what is missing.
+        """
+        return _resolve(self.target, self)
+
+    def load_config(self) -> type[Any]:
+        """The dataclass that `config` names. Raises PluginError like `load`."""
+        loaded: type[Any] = _resolve(self.config, self)
+        return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One sub-command that a package offers."""
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    summary: str
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.name}@{self.distribution}"
+
+    @property
+    def label(self) -> str:
+        return f"command {self.name!r} ({self.distribution} {self.version})"
+
+    def load(self) -> Any:
+        """The click command that `target` names. Raises PluginError, naming the distribution and what is missing."""
+        return _resolve(self.target, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A plugin that could not be used: which one, and one line that says why."""
+
+    distribution: str
+    version: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}: {self.error}"
+
+
+def _resolve(target: str, owner: Part | Command) -> Any:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return pkgutil.resolve_name(target)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            missing = f"the module {error.name!r} is missing"
+        else:
+            missing = _one_line(error)
+        raise PluginError(
+            f"{owner.label} cannot be loaded from {target!r}: {missing}; "
+            f"repair it with: pip install --force-reinstall {owner.distribution}"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    """The error's type and message in one line of bounded length."""
+    if isinstance(error, SyntaxError):
+        text = f"{error.msg} ({error.filename}, line {error.lineno})"
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    text = text if len(text) <= 500 else text[:499] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def normalized(distribution: str) -> str:
+    """A distribution's name as PyPI compares it: case, `-`, `_` and `.` do not matter."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+# --- the callables that hooks receive ------------------------------------------------------------------------------
+
+
+class Register(Protocol):
+    """What `register_tokenizers` ... `register_tasks` receive."""
+
+    def __call__(
+        self,
+        name: str,
+        target: str,
+        /,
+        *,
+        config: str,
+        summary: str,
+        provides: Iterable[str] = (),
+        needs: Mapping[str, Iterable[str]] = ...,
+        defaults: Mapping[str, str] = ...,
+        smoke: Mapping[str, Any] = ...,
+        data: str | None = None,
+        warm_start: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Offer the part `name`, whose class is `target` and whose config dataclass is `config` ("module:attr").
+
+        provides: capabilities that partners may need.
+        needs: {kind: [capabilities of the partner]}; the partner is then required.
+        defaults: {kind: name} of the partner that the host takes when the user names none.
+        smoke: option values (fields of `config`) that make the part tiny and quick.
+        data: tasks only, the config field that `--data FILE` sets.
+        warm_start: trainers only, {"trainer": name, "options": {...}}: run this one first on an untrained model.
+
+        Raises TypeError or ValueError for an argument that makes no sense; the plugin is then reported as broken.
+        """
+
+
+class RegisterCommand(Protocol):
+    """What `register_commands` receives."""
+
+    def __call__(self, name: str, target: str, /, *, summary: str) -> None:
+        """Offer the sub-command `name`; `target` ("module:attr") is a click command, imported when it is called."""
+
+
+class _Stage:
+    """What one plugin has registered so far. Dropped as a whole if anything in the plugin fails."""
+
+    def __init__(self, distribution: str, version: str) -> None:
+        self.distribution = distribution
+        self.version = version
+        self.parts: list[Part] = []
+        self.commands: list[Command] = []
+        self.open = True
+
+    def register(self, kind: str) -> Register:
+        def register(
+            name: str,
+            target: str,
+            /,
+            *,
+            config: str,
+            summary: str,
+            provides: Iterable[str] = (),
+            needs: Mapping[str, Iterable[str]] = _EMPTY,
+            defaults: Mapping[str, str] = _EMPTY,
+            smoke: Mapping[str, Any] = _EMPTY,
+            data: str | None = None,
+            warm_start: Mapping[str, Any] | None = None,
+        ) -> None:
+            where = f"register({name!r}) of {kind}s"
+            self._check(where, name, summary, target=target, config=config)
+            if any(part.kind == kind and part.name == name for part in self.parts):
+                raise ValueError(f"{where}: the name is registered twice")
+            if data is not None and kind != "task":
+                raise ValueError(f"{where}: data is only for tasks")
+            if warm_start is not None:
+                if kind != "trainer":
+                    raise ValueError(f"{where}: warm_start is only for trainers")
+                if not isinstance(warm_start, Mapping) or set(warm_start) != {"trainer", "options"}:
+                    raise ValueError(f'{where}: warm_start must be {{"trainer": name, "options": {{...}}}}')
+                _expect(where, "warm_start['trainer']", warm_start["trainer"], str)
+                warm_start = {
+                    "trainer": warm_start["trainer"],
+                    "options": _options(where, "warm_start['options']", warm_start["options"]),
+                }
+            if data is not None:
+                _expect(where, "data", data, str)
+            self.parts.append(
+                Part(
+                    kind=kind,
+                    name=name,
+                    distribution=self.distribution,
+                    version=self.version,
+                    target=target,
+                    config=config,
+                    summary=summary,
+                    provides=_strings(where, "provides", provides),
+                    needs={
+                        k: _strings(where, f"needs[{k!r}]", v)
+                        for k, v in _partners(where, "needs", needs, kind).items()
+                    },
+                    defaults={
+                        k: _expect(where, f"defaults[{k!r}]", v, str)
+                        for k, v in _partners(where, "defaults", defaults, kind).items()
+                    },
+                    smoke=_options(where, "smoke", smoke),
+                    data=data,
+                    warm_start=warm_start,
+                )
+            )
+
+        return register
+
+    def register_command(self, name: str, target: str, /, *, summary: str) -> None:
+        where = f"register({name!r}) of commands"
+        self._check(where, name, summary, target=target)
+        if any(command.name == name for command in self.commands):
+            raise ValueError(f"{where}: the name is registered twice")
+        self.commands.append(
+            Command(name=name, distribution=self.distribution, version=self.version, target=target, summary=summary)
+        )
+
+    def _check(self, where: str, name: object, summary: object, **targets: object) -> None:
+        if not self.open:
+            raise RuntimeError(f"{where}: called after the hook had returned")
+        if not isinstance(name, str) or not _NAME.match(name) or name == "none":
+            raise ValueError(
+                f"{where}: a name starts with a letter or digit, goes on with those, '.', '_' or '-', and is not 'none'"
+            )
+        if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
+            raise ValueError(f"{where}: summary must be one line of text")
+        for key, value in targets.items():
+            if not isinstance(value, str) or not _TARGET.match(value):
+                raise ValueError(f'{where}: {key} must be text of the form "module:attribute", got {value!r}')
+
+
+def _expect(where: str, key: str, value: Any, expected: type[Any]) -> Any:
+    if not isinstance(value, expected):
+        raise TypeError(f"{where}: {key} must be {expected.__name__}, got {value!r}")
+    return value
+
+
+def _strings(where: str, key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{where}: {key} must be a list of names, got {value!r}")
+    return tuple(_expect(where, f"{key} entry", item, str) for item in value)
+
+
+def _partners(where: str, key: str, value: Any, kind: str) -> Mapping[str, Any]:
+    _expect(where, key, value, Mapping)
+    for partner in value:
+        if partner not in KINDS or partner == kind:
+            others = ", ".join(k for k in KINDS if k != kind)
+            raise ValueError(f"{where}: {key} names {partner!r}, which is no kind of partner; there are {others}")
+    return dict(value)
+
+
+def _options(where: str, key: str, value: Any) -> Mapping[str, Any]:
+    _expect(where, key, value, Mapping)
+    for option in value:
+        _expect(where, f"{key} option", option, str)
+    return dict(value)
+
+
+# --- the registry --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """All parts and commands of the plugins that work, and the failures of those that do not."""
+
+    all_parts: tuple[Part, ...] = ()
+    commands: tuple[Command, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    distributions: tuple[tuple[str, str], ...] = ()
+    """Name and version of each plugin that works, also of those that offer only commands."""
+
+    def parts(self, kind: str | None = None) -> tuple[Part, ...]:
+        """The parts of one kind (all, if None), sorted by kind, name and distribution.
+
+        Raises UsageError if there is no such kind.
+        """
+        if kind is None:
+            return self.all_parts
+        if kind not in KINDS:
+            raise UsageError(f"there is no kind {kind!r}{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}")
+        return tuple(part for part in self.all_parts if part.kind == kind)
+
+    def find(self, kind: str, name: str) -> Part:
+        """The part of this kind called `name`, or `name@distribution` where several packages offer the name.
+
+        Raises UsageError if there is none, with the nearest name and what exists, or if the name alone is ambiguous;
+        PluginError if the distribution is asked for by name and is broken or not installed.
+        """
+        parts = self.parts(kind)
+        found = self._find(kind, name, parts)
+        assert isinstance(found, Part)  # parts came in, a part comes out
+        return found
+
+    def find_command(self, name: str) -> Command:
+        """The packages' sub-command called `name` or `name@distribution`. Raises like `find`."""
+        found = self._find("command", name, self.commands)
+        assert isinstance(found, Command)  # commands came in, a command comes out
+        return found
+
+    def restricted(self, distribution: str) -> Registry:
+        """The part of this registry that one distribution offers.
+
+        Raises PluginError if that distribution is broken or offers nothing here.
+        """
+        key = normalized(distribution)
+        for failure in self.failures:
+            if normalized(failure.distribution) == key:
+                raise PluginError(f"the plugin {failure.distribution} {failure.version} is broken: {failure.error}")
+        names = [name for name, _ in self.distributions]
+        if key not in map(normalized, names):
+            raise PluginError(
+                f"no installed plugin comes from the distribution {distribution!r}{nearest(distribution, names)}; "
+                f"there are {', '.join(names) or 'none'}; if it is missing: pip install {distribution}{self._broken()}"
+            )
+        return Registry(
+            all_parts=tuple(part for part in self.all_parts if normalized(part.distribution) == key),
+            commands=tuple(command for command in self.commands if normalized(command.distribution) == key),
+            distributions=tuple(pair for pair in self.distributions if normalized(pair[0]) == key),
+        )
+
+    def _find(self, kind: str, name: str, candidates: Sequence[Part | Command]) -> Part | Command:
+        bare, at, distribution = name.partition("@")
+        if at:
+            candidates = self.restricted(distribution)._of(kind)
+        matching = [candidate for candidate in candidates if candidate.name == bare]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            offers = ", ".join(f"{m.name}@{m.distribution} (version {m.version})" for m in matching)
+            raise UsageError(f"{kind} {bare!r} is offered by several packages; say which: {offers}")
+        exist = sorted({candidate.name for candidate in candidates})
+        inside = f" in {distribution}" if at else ""
+        raise UsageError(
+            f"there is no {kind} {bare!r}{inside}{nearest(bare, exist)}; there are {', '.join(exist) or 'none'}"
+            f"{self._broken()}"
+        )
+
+    def _of(self, kind: str) -> Sequence[Part | Command]:
+        return self.commands if kind == "command" else self.parts(kind)
+
+    def _broken(self) -> str:
+        if not self.failures:
+            return ""
+        return "; broken plugins: " + "; ".join(str(failure) for failure in self.failures)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` if one of the known names is close, else nothing."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not close:
+        lower = {k.lower(): k for k in known}
+        close = [lower[c] for c in difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.6)]
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+# --- discovery -----------------------------------------------------------------------------------------------------
+
+
+def discover(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:
+    """Look at the given entry points (None: all installed ones of the group `scratch`) and collect what they offer.
+
+    The environment variable SCRATCH_PLUGINS names the only distributions to look at. Never raises because of a plugin,
+    and lets nothing that a plugin prints reach standard output.
+    """
+    if entry_points is None:
+        entry_points = importlib.metadata.entry_points(group=GROUP)
+    candidates = [(ep, *_origin(ep)) for ep in entry_points]
+    candidates.sort(key=lambda c: (c[0].name, c[1], c[0].value))
+    failures: list[Failure] = []
+    allowed = os.environ.get(ALLOW_LIST)
+    if allowed is not None:
+        wanted = [name.strip() for name in allowed.split(",") if name.strip()]
+        installed = {normalized(distribution) for _, distribution, _ in candidates}
+        failures += [
+            Failure(distribution=name, version="?", error=f"named in {ALLOW_LIST}, but not installed")
+            for name in wanted
+            if normalized(name) not in installed
+        ]
+        candidates = [c for c in candidates if normalized(c[1]) in set(map(normalized, wanted))]
+
+    stages: list[_Stage] = []
+    uses = Counter(ep.name for ep, _, _ in candidates)
+    taken: dict[str, str] = {}
+    # A plugin called like its distribution has the first right to that entry-point name.
+    for ep, distribution, version in candidates:
+        if normalized(ep.name) == normalized(distribution):
+            taken.setdefault(ep.name, f"{distribution} {version}")
+    claimed: set[str] = set()
+    for ep, distribution, version in candidates:
+        rightful = normalized(ep.name) == normalized(distribution) or ep.name not in taken
+        if uses[ep.name] > 1 and (not rightful or ep.name in claimed):
+            error = (
+                f"the entry-point name {ep.name!r} is already used by {taken[ep.name]}; "
+                "an entry point is called like its own distribution"
+            )
+            failures.append(Failure(distribution=distribution, version=version, error=error))
+            continue
+        claimed.add(ep.name)
+        taken.setdefault(ep.name, f"{distribution} {version}")
+        stage = _Stage(distribution, version)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                _collect(ep, stage)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: a plugin that exits on import must not take the host along
+            failures.append(Failure(distribution=distribution, version=version, error=_one_line(error)))
+        else:
+            stages.append(stage)
+        finally:
+            stage.open = False
+    return Registry(
+        all_parts=tuple(
+            sorted(
+                (part for stage in stages for part in stage.parts),
+                key=lambda part: (KINDS.index(part.kind), part.name, part.distribution),
+            )
+        ),
+        commands=tuple(sorted((c for stage in stages for c in stage.commands), key=lambda c: (c.name, c.distribution))),
+        failures=tuple(failures),
+        distributions=tuple(sorted({(stage.distribution, stage.version) for stage in stages})),
+    )
+
+
+def _origin(ep: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    """The distribution and version an entry point comes from; its own name if it comes from none."""
+    if ep.dist is None:
+        return ep.name, "?"
+    return ep.dist.name, ep.dist.version
+
+
+def _collect(ep: importlib.metadata.EntryPoint, stage: _Stage) -> None:
+    """Import one plugin and call its hooks. Raises whatever is wrong with it."""
+    plugin = ep.load()
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=ep.name)
+    manager.check_pending()
+    callers = manager.get_hookcallers(plugin) or []
+    if not callers:
+        raise ValueError(f"{ep.value} implements no hook; is @hookimpl with the marker {hookspecs.PROJECT!r} missing?")
+    hooks: dict[str, Callable[..., None]] = {f"register_{kind}s": stage.register(kind) for kind in KINDS}
+    hooks["register_commands"] = stage.register_command
+    for caller in sorted(callers, key=lambda caller: caller.name):
+        for implementation in caller.get_hookimpls():
+            if implementation.argnames != ("register",) or implementation.kwargnames:
+                raise TypeError(f"{caller.name} must take exactly one argument, 'register', without a default")
+        for returned in caller(register=hooks[caller.name]):
+            if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+                returned.close()
+            raise TypeError(f"{caller.name} returned {type(returned).__name__}; a hook calls register and returns None")
