@@ -1,0 +1,253 @@
+"""Batched generation with a KV cache, for rows of unequal length, and streaming for one prompt.
+
+Prompts are padded on the right and read in one pass; each is read once however many samples it gets. Then all rows
+take one id a step until every row has ended. A row ends with `eos_id` (finished), or after `max_new_tokens`, or when it
+fills the model's `max_length` (both not finished).
+
+Randomness: step t takes one uniform number for each of the N rows from the generator, ended rows included. So a row's
+number depends on its place in the batch and on the step alone: neighbours that end early, or are dropped from the batch
+to save time, change nothing but rounding (matrix products of another shape may differ in the last bit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference_scratch.drawing import WHY, NoDistribution, invert, uniforms
+from inference_scratch.protocols import Model, Sampler
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be continued: empty, too long, or with ids that the model does not have."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What was generated for N = prompts x samples rows; row i * samples_per_prompt + j is sample j of prompt i.
+
+    Ordinary tensors on the model's device. What is real is said by `lengths`, never by the ids: `pad_id` may be any id.
+    """
+
+    tokens: Tensor
+    """(N, T_new) int64: new ids without the prompt, padded on the right. T_new is the longest row's length."""
+    lengths: Tensor
+    """(N,) int64: how many ids of each row are real, EOS included."""
+    log_probs: Tensor
+    """(N, T_new) fp32: of each chosen id under the sampler's distribution; 0 at padding."""
+    finished: Tensor
+    """(N,) bool: the row ended with EOS; otherwise it was cut off."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(N, T_new) bool: True where there is an id, False at padding."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+
+    def to_lists(self) -> list[list[int]]:
+        """The ids of each row without padding, EOS included."""
+        rows = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
+        return [row[:length] for row, length in rows]
+
+
+def generate(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    *,
+    sampler: Sampler,
+    max_new_tokens: int,
+    generator: torch.Generator,
+    eos_id: int | None = None,
+    pad_id: int = 0,
+    samples_per_prompt: int = 1,
+    compact: bool = True,
+) -> Generation:
+    """Continue each of B prompts `samples_per_prompt` times: see Generation for what comes back and in which order.
+
+    Without `eos_id` every row runs to its limit. A row's limit is `max_new_tokens`, or less where prompt and completion
+    would exceed `model.max_length`. `generator` is on the model's device; the same seed gives the same rows.
+    `compact` drops ended rows from the batch once at least half have ended.
+
+    The model runs in eval mode and without gradients; its modules' modes are as before afterwards. Raises PromptError
+    for a prompt that is empty, fills the context or holds unknown ids, and NoDistribution (naming step and row) if the
+    model's logits leave nothing to draw from.
+    """
+    _check_counts(max_new_tokens=max_new_tokens, samples_per_prompt=samples_per_prompt)
+    device = _device(model, generator)
+    ids, prompt_lengths = _pad(model, prompts, device)
+    n = len(prompts) * samples_per_prompt
+    limits = [_limit(model, length, max_new_tokens) for length in prompt_lengths]
+    steps = max(limits)
+
+    tokens = torch.full((steps, n), pad_id, device=device)  # (T_new, N): a step writes one contiguous row
+    log_probs = torch.zeros((steps, n), device=device)  # (T_new, N)
+    lengths = torch.zeros(n, dtype=torch.int64, device=device)  # (N,)
+    finished = torch.zeros(n, dtype=torch.bool, device=device)  # (N,)
+
+    rows = torch.arange(n, device=device)  # (M,): the place in the output of each row still in the batch
+    alive = torch.ones(n, dtype=torch.bool, device=device)  # (M,)
+    limit = torch.tensor(limits, device=device).repeat_interleave(samples_per_prompt)  # (N,)
+    leaving = set(limits)  # after these many steps some row is at its limit and must not be fed again
+
+    with _evaluating(model), torch.inference_mode():
+        cache = model.new_cache(len(prompts), ids.shape[1] + steps)
+        logits = _read(model, ids, prompt_lengths, cache)  # (B, V)
+        for step in range(steps):
+            noise = uniforms(n, generator)  # (N,)
+            distribution = sampler.log_probs(logits)  # (B or M, V)
+            groups = noise[rows].view(distribution.shape[0], -1)  # (B, G) in the first step, then (M, 1)
+            chosen = invert(distribution, groups)
+            chosen_log_probs = distribution.gather(-1, chosen).view(-1)  # (M,)
+            chosen = chosen.view(-1)  # (M,)
+
+            tokens[step, rows] = torch.where(alive, chosen, pad_id)
+            log_probs[step, rows] = torch.where(alive, chosen_log_probs, 0).float()
+            lengths[rows] += alive
+            broken = alive & ~(chosen_log_probs > -torch.inf)  # NaN too
+            if eos_id is not None:
+                ended = alive & (chosen == eos_id)
+                finished[rows] = finished[rows] | ended
+                alive = alive & ~ended
+            full = step + 1 in leaving
+            if full:
+                alive = alive & (limit[rows] > step + 1)
+            n_alive, n_broken = torch.stack((alive.sum(), broken.sum())).tolist()  # the only wait for the device
+            if n_broken:
+                row = int(rows[broken][0])
+                raise NoDistribution(
+                    f"step {step + 1}, prompt {row // samples_per_prompt}, sample {row % samples_per_prompt}: {WHY}"
+                )
+            if n_alive == 0:
+                break
+
+            if step == 0 and samples_per_prompt > 1:
+                cache = cache.select(torch.arange(len(prompts), device=device).repeat_interleave(samples_per_prompt))
+            # A row at its limit has to go: its cache may be full. The others go when it pays.
+            if n_alive < len(rows) and (full or (compact and n_alive <= len(rows) // 2)):
+                kept = alive.nonzero()[:, 0]
+                cache, rows, chosen, alive = cache.select(kept), rows[kept], chosen[kept], alive[kept]
+            logits = model.head(model.features(chosen[:, None], cache=cache)[:, -1])  # (M, V)
+        used = step + 1
+
+    # Leaving inference mode does not make its tensors usable in autograd; copies made outside of it are.
+    with torch.inference_mode(False):
+        return Generation(
+            tokens=tokens[:used].T.contiguous(),
+            lengths=lengths.clone(),
+            log_probs=log_probs[:used].T.contiguous(),
+            finished=finished.clone(),
+        )
+
+
+def stream(
+    model: Model,
+    prompt_ids: Sequence[int],
+    *,
+    sampler: Sampler,
+    max_new_tokens: int,
+    eos_id: int | None = None,
+    generator: torch.Generator,
+) -> Iterator[int]:
+    """Ids one at a time as they are drawn, EOS included: the same ids as `generate` gives for this prompt alone.
+
+    Errors of the prompt are raised at once, not at the first id. Between two ids the model is in its own mode and
+    gradients are as the caller has them, so leaving early leaves nothing behind.
+    """
+    _check_counts(max_new_tokens=max_new_tokens)
+    device = _device(model, generator)
+    ids, lengths = _pad(model, [prompt_ids], device)
+    steps = _limit(model, lengths[0], max_new_tokens)
+
+    def ids_as_they_come() -> Iterator[int]:
+        nonlocal ids
+        cache = None
+        for step in range(steps):
+            with _evaluating(model), torch.inference_mode():
+                if cache is None:
+                    cache = model.new_cache(1, ids.shape[1] + steps)
+                distribution = sampler.log_probs(model.head(model.features(ids, cache=cache)[:, -1]))  # (1, V)
+                ids = invert(distribution, uniforms(1, generator)[:, None])  # (1, 1)
+                if not distribution.gather(-1, ids).item() > -torch.inf:
+                    raise NoDistribution(f"step {step + 1}: {WHY}")
+                chosen = int(ids.item())
+            yield chosen
+            if chosen == eos_id:
+                return
+
+    return ids_as_they_come()
+
+
+def _read(model: Model, ids: Tensor, lengths: Sequence[int], cache: object) -> Tensor:
+    """Read the prompts (B, T) into the cache: logits (B, V) after each prompt's last real id."""
+    if min(lengths) == ids.shape[1]:
+        return model.head(model.features(ids, cache=cache)[:, -1])
+    real = torch.tensor(lengths, device=ids.device)  # (B,)
+    features = model.features(ids, lengths=real, cache=cache)  # (B, T, D)
+    return model.head(features[torch.arange(len(real), device=ids.device), real - 1])
+
+
+def _pad(model: Model, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, list[int]]:
+    """Prompts as ids (B, T), padded on the right with 0, and the length of each; refuses what cannot be continued."""
+    if not len(prompts):
+        raise PromptError("no prompts: there is nothing to continue")
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    for row, length in enumerate(lengths):
+        if length == 0:
+            raise PromptError(f"prompt {row}: is empty; start it with at least one id, such as the tokenizer's BOS")
+        if model.max_length is not None and length >= model.max_length:
+            raise PromptError(
+                f"prompt {row}: has {length} ids, but the model reads {model.max_length} at most, "
+                f"completion included; shorten it to at most {model.max_length - 1}"
+            )
+    ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts])  # (B, T)
+    if ids.dtype != torch.int64:
+        raise PromptError(f"prompts: got values of type {ids.dtype}, must be whole numbers: they are ids")
+    outside = ((ids < 0) | (ids >= model.vocab_size)).nonzero()
+    if len(outside):
+        row, place = outside[0].tolist()
+        raise PromptError(
+            f"prompt {row}, position {place}: got id {int(ids[row, place])}, "
+            f"but the model knows ids 0 to {model.vocab_size - 1}"
+        )
+    return ids.to(device), lengths
+
+
+def _limit(model: Model, prompt_length: int, max_new_tokens: int) -> int:
+    return max_new_tokens if model.max_length is None else min(max_new_tokens, model.max_length - prompt_length)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: got {value!r}, must be a whole number of at least 1")
+
+
+def _device(model: Model, generator: torch.Generator) -> torch.device:
+    """Where the model is; refuses a generator that lives elsewhere, whose error in torch names no way out."""
+    parameter = next(iter(model.parameters()), None)
+    device = generator.device if parameter is None else parameter.device
+    if device.type != generator.device.type:
+        raise ValueError(
+            f"generator: got one on {generator.device}, must be on the model's device: "
+            f"torch.Generator(device={str(device)!r})"
+        )
+    return device
+
+
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Eval mode inside; afterwards every module is in the mode it was in, also where they differ."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,156 @@
+"""The log-probability of given completions, by one pass over prompt and completion (teacher forcing).
+
+What reinforcement learning needs from a sampler: `completion_log_probs` of what `generate` returned equals
+`Generation.log_probs` up to rounding, and has gradients. The output head, whose V columns outweigh everything else in
+memory, runs at the positions of completions only and on `chunk_tokens` of them at a time; with gradients and more than
+one chunk, a chunk's head runs again in the backward pass instead of keeping (tokens, V) numbers for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from inference_scratch.generate import Generation
+from inference_scratch.protocols import Model, Sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """N rows of prompt, completion directly behind it, padding. What is real is said by the lengths, never by ids."""
+
+    ids: Tensor
+    """(N, T) int64."""
+    prompt_lengths: Tensor
+    """(N,) int64, at least 1 each."""
+    completion_lengths: Tensor
+    """(N,) int64."""
+    width: int | None = None
+    """T_new, columns of what is computed for each completion id; None: as many as the longest completion has."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(N, T_new) bool: True where there is a completion id."""
+        return torch.arange(self.n_columns, device=self.ids.device) < self.completion_lengths[:, None]
+
+    @property
+    def n_columns(self) -> int:
+        """T_new."""
+        return int(self.completion_lengths.max()) if self.width is None else self.width
+
+    def select(self, rows: Tensor) -> Sequences:
+        """The given rows (M,), a minibatch say; T_new stays, so that results align with those of the whole."""
+        return Sequences(
+            ids=self.ids[rows],
+            prompt_lengths=self.prompt_lengths[rows],
+            completion_lengths=self.completion_lengths[rows],
+            width=self.n_columns,
+        )
+
+
+def join(prompts: Sequence[Sequence[int]], generation: Generation) -> Sequences:
+    """The prompts given to `generate` and what it returned, as rows of prompt and completion; T_new as there."""
+    tokens = generation.tokens  # (N, T_new)
+    n, width = tokens.shape
+    samples, rest = divmod(n, len(prompts))
+    if rest or not samples:
+        raise ValueError(f"generation: has {n} rows, must be a multiple of the {len(prompts)} prompts it was made from")
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    padded = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=tokens.device)
+    padded = padded.repeat_interleave(samples, 0)  # (N, T_prompt)
+    prompt_lengths = torch.tensor(lengths, device=tokens.device).repeat_interleave(samples)  # (N,)
+    ids = torch.cat((padded, torch.zeros_like(tokens)), 1)  # (N, T)
+    places = prompt_lengths[:, None] + torch.arange(width, device=tokens.device)  # (N, T_new)
+    return Sequences(
+        ids=ids.scatter(1, places, tokens),
+        prompt_lengths=prompt_lengths,
+        completion_lengths=generation.lengths,
+        width=width,
+    )
+
+
+def pack(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], *, device: torch.device | str = "cpu"
+) -> Sequences:
+    """One given completion (EOS included, if it is to be scored) for each prompt, as rows; T_new is the longest's."""
+    pairs = list(zip(prompts, completions, strict=True))
+    longest = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    rows = [[*prompt, *completion, *[0] * (longest - len(prompt) - len(completion))] for prompt, completion in pairs]
+    return Sequences(
+        ids=torch.tensor(rows, device=device),
+        prompt_lengths=torch.tensor([len(prompt) for prompt, _ in pairs], device=device),
+        completion_lengths=torch.tensor([len(completion) for _, completion in pairs], device=device),
+        width=max(len(completion) for _, completion in pairs),
+    )
+
+
+def completion_log_probs(
+    model: Model,
+    sequences: Sequences,
+    *,
+    sampler: Sampler | None = None,
+    with_entropy: bool = False,
+    chunk_tokens: int = 4096,
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities (N, T_new) of each completion id under the sampler's distribution; its entropies (N, T_new).
+
+    Column t belongs to the row's t-th completion id, as in `Generation.tokens`; padding holds 0. Without a sampler the
+    distribution is the model's own, softmax of the logits; without `with_entropy` the second value is None. In nats,
+    fp32, differentiable, in the mode (train or eval) that the model is in. An id that the sampler masks has -inf.
+    """
+    if chunk_tokens < 1:
+        raise ValueError(
+            f"chunk_tokens: got {chunk_tokens}, must be at least 1: it is how many positions the head sees"
+        )
+    ids, prompt_lengths = sequences.ids, sequences.prompt_lengths
+    n, width = len(ids), sequences.n_columns
+    read = prompt_lengths + sequences.completion_lengths - 1  # (N,): the last id is predicted, never read
+    first, last, shortest, longest = torch.stack(
+        (prompt_lengths.min(), prompt_lengths.max(), read.min(), read.max())
+    ).tolist()  # the only wait for the device
+    ragged = shortest < longest
+    features = model.features(ids[:, :longest], lengths=read if ragged else None)  # (N, T', D)
+
+    if first == last and not ragged:  # every row looks alike: slices, whose backward is cheaper than an index's
+        mask = None
+        features = features[:, first - 1 :].flatten(0, 1)  # (M, D), M = N * longest completion
+        targets = ids[:, first : longest + 1].flatten()  # (M,)
+    else:
+        # Only what is real: what a model puts at padding is unspecified, and 0 times NaN would reach every gradient.
+        mask = sequences.mask  # (N, T_new)
+        row, column = mask.nonzero(as_tuple=True)  # (M,)
+        place = prompt_lengths[row] + column  # (M,)
+        features = features.flatten(0, 1).index_select(0, row * longest + place - 1)  # (M, D)
+        targets = ids[row, place]  # (M,)
+
+    def of_chunk(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model.head(features)  # (C, V)
+        distribution = logits.float().log_softmax(-1) if sampler is None else sampler.log_probs(logits)  # (C, V)
+        chosen = distribution.gather(-1, targets[:, None])[:, 0].float()  # (C,)
+        return chosen, entropy(distribution).float() if with_entropy else chosen
+
+    pairs = zip(torch.split(features, chunk_tokens), torch.split(targets, chunk_tokens), strict=True)
+    if torch.is_grad_enabled() and len(targets) > chunk_tokens:
+        parts = [checkpoint(of_chunk, *pair, use_reentrant=False) for pair in pairs]
+    else:
+        parts = [of_chunk(*pair) for pair in pairs]
+
+    def as_rows(values: Sequence[Tensor]) -> Tensor:
+        flat = torch.cat(tuple(values))  # (M,)
+        if mask is None:
+            return torch.nn.functional.pad(flat.view(n, -1), (0, width - flat.numel() // n))  # (N, T_new)
+        return flat.new_zeros(n, width).masked_scatter(mask, flat)  # (N, T_new)
+
+    log_probs = as_rows([part[0] for part in parts])
+    return log_probs, as_rows([part[1] for part in parts]) if with_entropy else None
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Log-probabilities (..., V) -> entropy (...) in nats; masked ids, of -inf, add nothing. Differentiable."""
+    # 0 * -inf would be NaN, in value and gradient.
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -torch.inf, 0)).sum(-1)
