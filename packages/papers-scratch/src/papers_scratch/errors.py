@@ -1,0 +1,15 @@
+"""What can go wrong with an adapter. `exit_code` is what the `scratch` command ends with; it shows one line."""
+
+from __future__ import annotations
+
+
+class AdapterTargetError(ValueError):
+    """The model has no layer that the adapter could change; the message lists what it has."""
+
+    exit_code = 2
+
+
+class AdapterFileError(ValueError):
+    """A saved adapter that is damaged, incomplete, or belongs to another base model."""
+
+    exit_code = 5
