@@ -33,16 +33,16 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 def top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the smallest set of ids whose probability reaches `p`, the id that crosses it included; 1 keeps everything.
 
-    Nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751, section 3.1). Among equal logits at the border the larger
-    ids stay, as in transformers.
+    Nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751, section 3.1). Of equal logits at the border the
+    smallest ids stay (transformers keeps as many of them, but which is left to an unstable sort).
     """
     if p == 1:
         return logits
-    ascending, order = logits.detach().sort(dim=-1, stable=True)  # (..., V)
-    at_or_below = ascending.softmax(-1).cumsum(-1)  # (..., V)
+    descending, order = logits.detach().sort(dim=-1, descending=True, stable=True)  # (..., V)
+    at_or_below = descending.flip(-1).softmax(-1).cumsum(-1).flip(-1)  # (..., V)
     # An id goes if it and everything less probable fit into the tail 1 - p; the most probable one always stays.
     drop = at_or_below <= 1 - p
-    drop[..., -1] = False
+    drop[..., 0] = False
     return logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
 
 

@@ -66,8 +66,9 @@ def join(prompts: Sequence[Sequence[int]], generation: Generation) -> Sequences:
     prompt_lengths = torch.tensor(lengths, device=tokens.device).repeat_interleave(samples)  # (N,)
     ids = torch.cat((padded, torch.zeros_like(tokens)), 1)  # (N, T)
     places = prompt_lengths[:, None] + torch.arange(width, device=tokens.device)  # (N, T_new)
+    # `pad_id` need not be an id of the model, which reads padding too.
     return Sequences(
-        ids=ids.scatter(1, places, tokens),
+        ids=ids.scatter(1, places, torch.where(generation.mask, tokens, 0)),
         prompt_lengths=prompt_lengths,
         completion_lengths=generation.lengths,
         width=width,
