@@ -1,0 +1,4 @@
+"""Tokenizers from first principles: text <-> ids, without torch and without numpy.
+
+Import the part you want from its own module: `tokenizers_scratch.byte`, `.char`, `.bpe`.
+"""

@@ -1,0 +1,66 @@
+r"""How text is cut into words before BPE merges within each of them.
+
+`gpt2` and `gpt4` are the published patterns of those models (openai/gpt-2 `encoder.py`; tiktoken's `cl100k_base` in
+its first form, in which a run of white space is cut after its last newline, also where visible text follows; tiktoken
+0.14 keeps such a run whole). `none` does not cut. The engine is the third-party `regex`, because `re` knows no
+`\p{L}` and counts U+001C..U+001F as white space. Classes follow the Unicode version of the installed `regex`; on every
+code point assigned in Unicode 14 it agrees with tiktoken and HF tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+"
+_GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+# No word of either pattern goes on from a visible character into white space other than a line break, and no word that
+# ends there looks further: such a place is a border of words whatever comes next. (?r) searches from the end.
+_AFTER_VISIBLE = r"(?r)(?<=\S)(?=[^\S\r\n])"
+
+
+@dataclass(frozen=True)
+class SplitPattern:
+    """A rule that cuts text into words; joined, the words are the text."""
+
+    name: str
+    split: Callable[[str], list[str]]
+    last_border: Callable[[str], Any] | None
+    """Finds the last place in a text where it may be cut without changing any word; None if there is no such rule."""
+
+
+def _uncut(text: str) -> list[str]:
+    return [text] if text else []
+
+
+PATTERNS: dict[str, SplitPattern] = {
+    "gpt2": SplitPattern("gpt2", regex.compile(_GPT2).findall, regex.compile(_AFTER_VISIBLE).search),
+    "gpt4": SplitPattern("gpt4", regex.compile(_GPT4).findall, regex.compile(_AFTER_VISIBLE).search),
+    "none": SplitPattern("none", _uncut, None),
+}
+
+
+def whole_words(chunks: Iterable[str], pattern: SplitPattern) -> Iterator[str]:
+    """Cut one text, given in arbitrary chunks, anew at borders of words.
+
+    The words of what this yields, one after the other, are the words of the joined text. Holds back only what may
+    still change; with a pattern that has no `last_border` that is everything.
+    """
+    held: list[str] = []
+    last = ""
+    for chunk in chunks:
+        if not chunk:
+            continue
+        border = pattern.last_border(last + chunk) if pattern.last_border else None
+        if border is not None:
+            cut = border.start() - len(last)
+            yield "".join((*held, chunk[:cut]))
+            held = [chunk[cut:]]
+        else:
+            held.append(chunk)
+        last = chunk[-1]
+    if held:
+        yield "".join(held)

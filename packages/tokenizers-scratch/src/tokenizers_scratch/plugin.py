@@ -1,0 +1,35 @@
+"""What this package offers to a host. Imports nothing but pluggy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pluggy
+
+hookimpl = pluggy.HookimplMarker("scratch")
+
+
+@hookimpl
+def register_tokenizers(register: Any) -> None:
+    register(
+        "byte",
+        "tokenizers_scratch.byte:ByteTokenizer",
+        config="tokenizers_scratch.config:ByteConfig",
+        summary="UTF-8 bytes; nothing to learn, loses nothing",
+        provides=("text", "eos", "lossless-unicode"),
+    )
+    register(
+        "char",
+        "tokenizers_scratch.char:CharTokenizer",
+        config="tokenizers_scratch.config:CharConfig",
+        summary="one id a character of the training text; loses characters it has not seen",
+        provides=("text", "eos"),
+    )
+    register(
+        "bpe",
+        "tokenizers_scratch.bpe:BPETokenizer",
+        config="tokenizers_scratch.config:BPEConfig",
+        summary="byte-level byte-pair encoding with the GPT-2 or GPT-4 split; loses nothing",
+        provides=("text", "eos", "lossless-unicode"),
+        smoke={"vocab_size": 280},
+    )

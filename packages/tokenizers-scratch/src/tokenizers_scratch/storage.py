@@ -1,0 +1,166 @@
+"""One JSON file per tokenizer: written in one step, read with suspicion.
+
+The file is an object with `format`, `version`, `type` (the tokenizer), `special_tokens` (text -> id), `roles`, and
+what the type adds. Reading refuses what is not exactly that, naming the file and the reason, before anything is built
+from it: too large, not UTF-8, not JSON, keys given twice, nesting too deep, another format, version or type, missing
+or unknown keys, values of a wrong type.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers_scratch.errors import TokenizerFileError
+from tokenizers_scratch.special_tokens import SpecialTokens
+
+FILE_NAME = "scratch-tokenizer.json"
+FORMAT = "tokenizers-scratch"
+VERSION = 1
+MAX_BYTES = 64 * 2**20
+"""What is larger is refused unread; 200,000 tokens with their merges need about a fifth of it."""
+
+_COMMON_KEYS = frozenset({"format", "version", "type", "special_tokens", "roles"})
+
+
+def write_tokenizer(directory: Path, kind: str, special_tokens: SpecialTokens, body: Mapping[str, Any]) -> None:
+    """Write the tokenizer's file into `directory`, which is made if it is not there. Equal content, equal bytes."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "type": kind,
+        "special_tokens": dict(special_tokens.ids),
+        "roles": dict(special_tokens.roles),
+        **body,
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / FILE_NAME
+    unfinished = path.with_suffix(".tmp")
+    # ASCII escapes also carry lone surrogates, which a `char` alphabet may hold.
+    unfinished.write_text(json.dumps(content, ensure_ascii=True, indent=0) + "\n", encoding="ascii", newline="\n")
+    os.replace(unfinished, path)
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """The content of a tokenizer's file, handed out only in the type that is asked for."""
+
+    path: Path
+    content: Mapping[str, object]
+    special_tokens: SpecialTokens
+
+    def error(self, reason: str) -> TokenizerFileError:
+        return TokenizerFileError(self.path, reason)
+
+    def text(self, key: str) -> str:
+        value = self.content[key]
+        if not isinstance(value, str):
+            raise self.error(f"{key!r} must be a text")
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        value = self.content[key]
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.error(f"{key!r} must be a list of texts")
+        return value
+
+    def ids(self, key: str) -> dict[str, int]:
+        return check_ids(self.path, repr(key), self.content[key])
+
+    def pairs(self, key: str) -> list[tuple[str, str]]:
+        value = self.content[key]
+        if not isinstance(value, list):
+            raise self.error(f"{key!r} must be a list")
+        pairs = []
+        for i, pair in enumerate(value):
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+                raise self.error(f"{key!r}[{i}] must be a list of two texts")
+            pairs.append((pair[0], pair[1]))
+        return pairs
+
+
+def read_tokenizer(directory: Path, kind: str, keys: frozenset[str]) -> TokenizerFile:
+    """The file in `directory`, if it holds a tokenizer of type `kind` with exactly `keys` besides the common ones."""
+    path = Path(directory) / FILE_NAME
+    content = read_json_object(path)
+    if content.get("format") != FORMAT:
+        raise TokenizerFileError(path, f"no tokenizer file: 'format' is not {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise TokenizerFileError(path, f"version {content.get('version')!r} is unknown; this package reads {VERSION}")
+    if content.get("type") != kind:
+        raise TokenizerFileError(path, f"holds a {content.get('type')!r} tokenizer, not {kind!r}")
+    if missing := sorted((_COMMON_KEYS | keys) - set(content)):
+        raise TokenizerFileError(path, f"{missing[0]!r} is missing")
+    if unknown := sorted(set(content) - _COMMON_KEYS - keys):
+        raise TokenizerFileError(path, f"unknown key {unknown[0]!r}")
+    return TokenizerFile(path, content, _special_tokens(path, content))
+
+
+def read_json_object(path: Path) -> dict[str, object]:
+    """A JSON object from a file that may be anything."""
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except RecursionError:
+        raise TokenizerFileError(path, "nested too deep") from None
+    except ValueError as error:
+        raise TokenizerFileError(path, f"not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise TokenizerFileError(path, "no JSON object")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text of bounded size."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise TokenizerFileError(path, f"{size} bytes, more than the {MAX_BYTES} that are read")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # bounded here too: the size of a pipe or device is 0
+    except OSError as error:
+        raise TokenizerFileError(path, error.strerror or "cannot be read") from error
+    if len(data) > MAX_BYTES:
+        raise TokenizerFileError(path, f"more than the {MAX_BYTES} bytes that are read")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerFileError(path, f"not UTF-8: byte {error.start}") from None
+
+
+def _special_tokens(path: Path, content: Mapping[str, object]) -> SpecialTokens:
+    roles = content["roles"]
+    if not isinstance(roles, dict) or not all(isinstance(token, str) for token in roles.values()):
+        raise TokenizerFileError(path, "'roles' must map roles to special tokens")
+    ids = check_ids(path, "'special_tokens'", content["special_tokens"])
+    try:
+        special_tokens = SpecialTokens(ids, roles)
+    except ValueError as error:
+        raise TokenizerFileError(path, str(error)) from error
+    if special_tokens.roles != roles:
+        raise TokenizerFileError(path, "'roles' names an unknown role, or a token that is not in 'special_tokens'")
+    return special_tokens
+
+
+def check_ids(path: Path, what: str, value: object) -> dict[str, int]:
+    """`value`, if it maps texts to ids."""
+    if not isinstance(value, dict) or not all(type(i) is int and i >= 0 for i in value.values()):
+        raise TokenizerFileError(path, f"{what} must map texts to ids, integers from 0 up")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {twice!r} is given twice")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
