@@ -1,0 +1,182 @@
+"""GPT: the decoder of GPT-2 (Radford et al. 2019) in PyTorch.
+
+    x = wte[ids] + wpe[0..T-1]
+    x = x + attention(ln_1(x));  x = x + mlp(ln_2(x))      for every block
+    logits = lm_head(ln_f(x)),  lm_head.weight = wte.weight
+
+Pre-norm blocks, GELU in its tanh form, weights from N(0, 0.02), and projections into the residual stream from
+N(0, 0.02 / sqrt(2 n_layer)), so that the stream's variance does not grow with depth. Every matrix is an `nn.Linear`, so
+that an adapter can be attached to it by name: c_attn, c_proj, c_fc, lm_head.
+
+Different from GPT-2: biases and weight tying can be turned off, and there is a key-value cache. Names of modules are
+those of GPT-2. For training at scale (mixed precision, compilation, several devices) nothing is done here.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt_scratch.attention import CausalSelfAttention
+from gpt_scratch.cache import Append, KVCache
+from gpt_scratch.checks import check_ids, check_lengths
+from gpt_scratch.config import GPTConfig
+from gpt_scratch.model_files import load_module, save_module
+
+INIT_STD = 0.02
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016), elementwise.
+
+    Where no gradient is wanted on a CPU it is computed as x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the same function
+    because 1 + tanh(u) = 2 sigmoid(2u), in one buffer: PyTorch's sigmoid is ten times as fast as its tanh there.
+    """
+    if x.requires_grad or x.device.type != "cpu":
+        return F.gelu(x, approximate="tanh")
+    scale = 2.0 * math.sqrt(2.0 / math.pi)
+    return (x * x).mul_(0.044715 * scale).add_(scale).mul_(x).sigmoid_().mul_(x)
+
+
+class MLP(nn.Module):
+    """Four times as wide inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        out: Tensor = self.c_proj(gelu_tanh(self.c_fc(x)))  # (B, T, 4C) inside
+        return out
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor, layer: int, append: Append | None) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        training = self.training and append is None
+        x = x + F.dropout(self.attn(self.ln_1(x), layer, append), self.dropout, training)
+        return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, training)
+
+
+class GPT(nn.Module):
+    """Ids (B, T) -> logits (B, T, V). See `forward` for padding and the cache."""
+
+    def __init__(self, config: GPTConfig, *, vocab_size: int) -> None:
+        super().__init__()
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size: got {vocab_size}, must be at least 1")
+        self.config = config
+        self.vocab_size = vocab_size
+        self.max_length: int | None = config.block_size
+        self.wte = nn.Embedding(vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.lm_head = nn.Linear(config.n_embd, vocab_size, bias=False)
+        self._init_weights()
+        self._tie_weights()
+
+    def _init_weights(self) -> None:
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                into_residual = name.endswith("c_proj")
+                std = INIT_STD / math.sqrt(2 * self.config.n_layer) if into_residual else INIT_STD
+                nn.init.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _tie_weights(self) -> None:
+        if self.config.tie_weights:
+            self.lm_head.weight = self.wte.weight
+
+    def forward(self, ids: Tensor, *, lengths: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """Logits (B, T, V) of the token after each position, for ids (B, T), int64.
+
+        Rows are padded on the right with any valid id; `lengths` (B,) says how many ids of a row are real. Since no
+        position sees a later one, padding cannot reach a real position. With a cache the ids continue each row at its
+        own length, real ones are added to the cache, dropout is off and no gradient flows.
+
+        Raises ValueError for ids outside the vocabulary, and for rows longer than `config.block_size` or the cache.
+        """
+        with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
+            return self.head(self.features(ids, lengths=lengths, cache=cache))
+
+    def features(self, ids: Tensor, *, lengths: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """What the head reads: (B, T, C), after the last norm. Arguments as in `forward`."""
+        with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
+            check_ids(ids, self.vocab_size, values=cache is None or ids.is_cpu or ids.shape[-1] > 1)
+            B, T = ids.shape
+            if cache is None:
+                self._check_reach(T)
+                if lengths is not None:
+                    check_lengths(lengths, B, T)
+                append, positions = None, self.wpe.weight[:T]  # (T, C)
+            else:
+                append = self._append(cache, B, T, lengths)
+                positions = self.wpe(append.positions)  # (B or 1, T, C)
+            x = self.wte(ids) + positions  # (B, T, C)
+            x = F.dropout(x, self.config.dropout, self.training and cache is None)
+            for layer, block in enumerate(self.h):
+                x = block(x, layer, append)
+            x = self.ln_f(x)
+            if append is not None:
+                append.commit()
+            out: Tensor = x
+            return out
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features (..., C) -> logits (..., V)."""
+        logits: Tensor = self.lm_head(features)
+        return logits
+
+    def new_cache(self, batch_size: int, max_length: int) -> KVCache:
+        """An empty cache for `batch_size` rows of up to `max_length` positions, at most `config.block_size`."""
+        self._check_reach(max_length)
+        return KVCache(
+            batch_size,
+            max_length,
+            n_layer=self.config.n_layer,
+            n_head=self.config.n_head,
+            head_dim=self.config.n_embd // self.config.n_head,
+            dtype=self.wte.weight.dtype,
+            device=self.wte.weight.device,
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write config.json and model.safetensors, which transformers can open as a GPT-2: see `model_files`."""
+        save_module(self, directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote. Raises ModelFileError naming the file and what is wrong with it."""
+        return load_module(cls, GPTConfig, directory)
+
+    def _check_reach(self, length: int) -> None:
+        limit = self.config.block_size
+        if length > limit:
+            raise ValueError(
+                f"ids: position {length - 1} is beyond this model, whose positions go from 0 to {limit - 1} "
+                f"(block_size {limit})"
+            )
+
+    def _append(self, cache: Any, batch_size: int, count: int, lengths: Tensor | None) -> Append:
+        if not isinstance(cache, KVCache):
+            raise TypeError(f"cache: got {type(cache).__name__}, must come from this model's new_cache")
+        if cache.lengths.shape[0] != batch_size:
+            raise ValueError(f"ids: got {batch_size} rows, but the cache has {cache.lengths.shape[0]}")
+        return cache.append(count, lengths)
