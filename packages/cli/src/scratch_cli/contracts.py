@@ -200,13 +200,18 @@ class Score(Protocol):
         ...
 
 
-class Task(Protocol):
-    """Something to learn. Built by `Cls(config)`. Splits are "train" and "held_out" and share no prompt and no text.
+class TextTask(Protocol):
+    """Something to learn. Built by `Cls(config)`. Splits are "train" and "held_out" and share no text.
 
-    `texts` is there for every task (capability `text`); `examples` and `check` for capability `checker`.
+    This much is every task, capability `text`.
     """
 
     def texts(self, split: str = "train", /) -> Iterable[str]: ...
+
+
+class Task(TextTask, Protocol):
+    """A task with capability `checker`: the splits share no prompt either."""
+
     def examples(self, split: str, /) -> Sequence[Example]: ...
     def check(self, example: Any, completion: str, /) -> Score:
         """Judge `completion`, which is untrusted model text: in bounded time, without executing any of it."""

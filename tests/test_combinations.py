@@ -1,0 +1,142 @@
+"""Every tokenizer x model x trainer x task x adapter: it takes two steps, or the host says why it does not fit.
+
+What fits is stated here by hand (`reason_against`), not derived from what was registered: a wrong capability fails
+this test, and so does a new part that nobody has thought about.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+
+from scratch_cli.errors import UsageError
+from scratch_cli.plan import Plan, make_plan
+from scratch_cli.registry import Registry, discover
+
+TOKENIZERS = ("bpe", "byte", "char")
+CAUSAL, VECTORS = ("bigram", "gpt"), ("skipgram",)
+MODELS = CAUSAL + VECTORS
+CHECKABLE, TEXT_ONLY = ("add", "reverse", "sort"), ("corpus",)
+TASKS = CHECKABLE + TEXT_ONLY
+SAMPLERS = ("greedy", "multinomial", "top-k", "top-p")
+TRAINERS = ("grpo", "pretrain", "sft", "word2vec")
+ADAPTERS = ("lora", "none")
+
+
+def reason_against(model: str, trainer: str, task: str, adapter: str) -> str | None:
+    """The part that the refusal must name, or None if the combination makes sense."""
+    if (trainer == "word2vec") != (model in VECTORS):
+        return model
+    if trainer in ("grpo", "sft") and task in TEXT_ONLY:
+        return task
+    if adapter == "lora" and model != "gpt":  # bigram and skipgram are tables: no linear layer to adapt
+        return model
+    return None
+
+
+COMBINATIONS = list(itertools.product(TOKENIZERS, MODELS, TRAINERS, TASKS, ADAPTERS))
+FIT = [c for c in COMBINATIONS if reason_against(*c[1:]) is None]
+REFUSED = sorted({c[1:] for c in COMBINATIONS} - {c[1:] for c in FIT})
+
+
+@functools.cache
+def registry() -> Registry:
+    return discover()
+
+
+def smoke_plan(folder: Path, **names: str) -> Plan:
+    """A plan of the smallest parts of these names, with the defaults of the rest."""
+    sections: dict[str, dict[str, Any]] = {}
+    for kind, name in names.items():
+        smoke = {} if name == "none" else dict(registry().find(kind, name).smoke)
+        sections[kind] = {"name": name, **smoke}
+    sections["warm_start"] = {"name": "none"}
+    file = folder / "run.toml"
+    file.write_text(tomli_w.dumps(sections), encoding="utf-8")
+    return make_plan(registry(), names={}, toml=file, steps=2)
+
+
+def test_the_lists_above_are_complete() -> None:
+    def installed(kind: str) -> set[str]:
+        return {part.name for part in registry().parts(kind)}
+
+    assert not registry().failures
+    assert installed("tokenizer") == set(TOKENIZERS)
+    assert installed("model") == set(MODELS)
+    assert installed("trainer") == set(TRAINERS)
+    assert installed("task") == set(TASKS)
+    assert installed("adapter") | {"none"} == set(ADAPTERS)
+    assert installed("sampler") == set(SAMPLERS)
+
+
+_tokenizers: dict[tuple[str, str], Any] = {}
+
+
+def tokenizer_of(plan: Plan, task: Any) -> Any:
+    key = (plan.tokenizer.spelled, plan.task.spelled)  # type: ignore[union-attr]
+    if key not in _tokenizers:
+        _tokenizers[key] = plan.tokenizer.part.load().train(task.texts("train"), plan.tokenizer.config)
+    return _tokenizers[key]
+
+
+@pytest.mark.parametrize(("tokenizer", "model", "trainer", "task", "adapter"), FIT)
+def test_takes_two_steps(tmp_path: Path, tokenizer: str, model: str, trainer: str, task: str, adapter: str) -> None:
+    plan = smoke_plan(tmp_path, tokenizer=tokenizer, model=model, trainer=trainer, task=task, adapter=adapter)
+    built_task = plan.task.part.load()(plan.task.config)  # type: ignore[union-attr]
+    built_tokenizer = tokenizer_of(plan, built_task)
+    torch.manual_seed(1)
+    built_model = plan.model.part.load()(plan.model.config, vocab_size=built_tokenizer.vocab_size)
+    built_adapter = None
+    if plan.adapter is not None:
+        built_adapter = plan.adapter.part.load()(plan.adapter.config)
+        built_adapter.wrap(built_model)
+    sampler = plan.sampler.part.load()(plan.sampler.config) if plan.sampler is not None else None
+    frozen = {name: p.detach().clone() for name, p in built_model.named_parameters() if not p.requires_grad}
+    built = plan.trainer.part.load()(
+        plan.trainer.config,
+        model=built_model,
+        tokenizer=built_tokenizer,
+        task=built_task,
+        sampler=sampler,
+        adapter=built_adapter,
+        seed=1,
+    )
+    rows = list(built.train())
+    assert [row["step"] for row in rows] == [1, 2]
+    values = [value for row in rows for value in row.values() if value is not None]
+    assert all(math.isfinite(value) for value in values)
+    assert all(math.isfinite(value) for value in built.evaluate().values() if value is not None)
+    after = dict(built_model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in frozen.items())
+
+
+@pytest.mark.parametrize(("model", "trainer", "task", "adapter"), REFUSED)
+def test_is_refused_with_the_reason(tmp_path: Path, model: str, trainer: str, task: str, adapter: str) -> None:
+    culprit = reason_against(model, trainer, task, adapter)
+    with pytest.raises(UsageError) as refusal:
+        smoke_plan(tmp_path, tokenizer="byte", model=model, trainer=trainer, task=task, adapter=adapter)
+    message = str(refusal.value)
+    assert "needs a" in message
+    assert "that fit" in message
+    # Where several things are wrong, one of them is named; where one is, it is that one.
+    wrong = [name for name in (model, task) if name in message]
+    assert culprit in message or wrong
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_reinforcement_wants_a_sampler_that_can_draw_every_id(tmp_path: Path, sampler: str) -> None:
+    """Top-k, top-p and greedy draw from another distribution than the one whose gradient is taken."""
+    names = {"tokenizer": "byte", "model": "gpt", "trainer": "grpo", "task": "sort", "sampler": sampler}
+    if sampler == "multinomial":
+        assert smoke_plan(tmp_path, **names).sampler is not None
+        return
+    with pytest.raises(UsageError, match="full-support") as refusal:
+        smoke_plan(tmp_path, **names)
+    assert "multinomial" in str(refusal.value)
