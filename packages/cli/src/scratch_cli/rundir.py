@@ -12,22 +12,26 @@ runs/20260718T143401Z-bpe-gpt-grpo/        the time is UTC
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratch_cli import durable
+from scratch_cli import durable, jsonl
 from scratch_cli.config import read_toml
-from scratch_cli.errors import CheckpointError, UsageError
+from scratch_cli.errors import CheckpointError, RunFailed, UsageError
 from scratch_cli.lock import Lock
 
 if TYPE_CHECKING:
@@ -60,6 +64,11 @@ class RunDirectory:
         return self.path / "adapter"
 
     @property
+    def start(self) -> Path:
+        """The model that an unfinished run with `--from` started from."""
+        return self.path / "start"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -82,10 +91,6 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         return self.result.is_file()
-
-    def lock(self) -> Lock:
-        """For `with`: refuses, with UsageError, if another process works in this directory."""
-        return Lock(self.path / "lock")
 
     def clean(self) -> None:
         """Remove what a killed process left half-written. Only while holding the lock."""
@@ -110,7 +115,7 @@ class RunDirectory:
         return {str(key): str(value) for key, value in self.tables().get("hashes", {}).items()}
 
     def verify(self, *parts: str) -> None:
-        """Compare saved parts (`tokenizer`, `model`, `adapter`) with the hashes in run.toml.
+        """Compare saved parts (`tokenizer`, `model`, `adapter`, `start`) with the hashes in run.toml.
 
         Raises CheckpointError with both hashes if one differs, or is missing.
         """
@@ -130,7 +135,8 @@ class RunDirectory:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result; from now on the run is finished."""
-        durable.write_file(self.result, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
+        durable.write_file(self.result, jsonl.line(result))
+        shutil.rmtree(self.start, ignore_errors=True)
 
     def read_result(self) -> dict[str, Any]:
         """The result of a finished run. Raises CheckpointError if the file is damaged."""
@@ -177,13 +183,31 @@ def _create_at(out: Path) -> RunDirectory:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; --out takes a new or empty directory")
     if (out / RUN_TOML).exists():
-        with RunDirectory(out).lock():  # if it is in use, the message says by whom
+        with Lock(out / "lock"):  # if it is in use, the message says by whom
             pass
         raise UsageError(f"{out}: holds a run already; continue it with --resume, or choose another directory")
     out.mkdir(parents=True, exist_ok=True)
     if any(path.name != "lock" for path in out.iterdir()):
         raise UsageError(f"{out}: is not empty; --out takes a new or empty directory")
     return RunDirectory(out)
+
+
+@contextlib.contextmanager
+def locked(directory: RunDirectory, *, new: bool) -> Iterator[None]:
+    """Hold the run's lock, with what a killed process left behind removed.
+
+    Raises UsageError if another process works there, or (`new`) has begun a run there meanwhile; RunFailed if the
+    directory is not writable.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(Lock(directory.path / "lock"))
+        except OSError as error:
+            raise RunFailed(f"{directory.path}: cannot be written to: {error.strerror}") from error
+        if new and directory.toml.exists():
+            raise UsageError(f"{directory.path}: holds a run already; choose another directory")
+        directory.clean()
+        yield
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -235,3 +259,16 @@ def versions(plan: Plan) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {**found, **parts}
+
+
+# --- commands to paste ----------------------------------------------------------------------------------------------
+
+
+def resume_command(path: Path) -> str:
+    """The command that continues the run at `path`, ready to paste."""
+    return f"scratch run --resume {quoted(path)}"
+
+
+def quoted(path: Path | str) -> str:
+    """A path as the shell takes it: POSIX quoting, double quotes on Windows."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
