@@ -418,27 +418,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
 # --- discovery -----------------------------------------------------------------------------------------------------
 
 
-def discover(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:
+def discover(
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, *, only: Iterable[str] | None = None
+) -> Registry:
     """Look at the given entry points (None: all installed ones of the group `scratch`) and collect what they offer.
 
-    The environment variable SCRATCH_PLUGINS names the only distributions to look at. Never raises because of a plugin,
-    and lets nothing that a plugin prints reach standard output.
+    only: names of the distributions to look at. None: all of them, or, for the installed ones, those that the
+    environment variable SCRATCH_PLUGINS names if it is set.
+
+    Never raises because of a plugin, and lets nothing that a plugin prints reach standard output.
     """
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=GROUP)
+        if only is None and ALLOW_LIST in os.environ:
+            only = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
     candidates = [(ep, *_origin(ep)) for ep in entry_points]
     candidates.sort(key=lambda c: (c[0].name, c[1], c[0].value))
     failures: list[Failure] = []
-    allowed = os.environ.get(ALLOW_LIST)
-    if allowed is not None:
-        wanted = [name.strip() for name in allowed.split(",") if name.strip()]
-        installed = {normalized(distribution) for _, distribution, _ in candidates}
+    if only is not None:
+        wanted = {normalized(name): name for name in only}
+        candidates = [c for c in candidates if normalized(c[1]) in wanted]
+        missing = wanted.keys() - {normalized(distribution) for _, distribution, _ in candidates}
         failures += [
-            Failure(distribution=name, version="?", error=f"named in {ALLOW_LIST}, but not installed")
-            for name in wanted
-            if normalized(name) not in installed
+            Failure(distribution=wanted[key], version="?", error=f"asked for (by {ALLOW_LIST}?), but not installed")
+            for key in sorted(missing)
         ]
-        candidates = [c for c in candidates if normalized(c[1]) in set(map(normalized, wanted))]
 
     stages: list[_Stage] = []
     uses = Counter(ep.name for ep, _, _ in candidates)
