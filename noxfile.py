@@ -1,4 +1,4 @@
-"""Every check of the project. `nox` runs them all; `nox -l` lists them; `nox -s "isolated(package='gpt-scratch')"` runs one.
+"""Every check of the project. `nox` runs them all; `nox -l` lists them; `nox -s lint` runs one.
 
 What is proven here that an editable workspace cannot prove: each package, built as its users get it and installed with
 nothing but its declared dependencies, imports all of its modules; no package needs one that it may not import; the
