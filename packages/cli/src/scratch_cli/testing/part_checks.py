@@ -89,7 +89,7 @@ def check_config_is_light(subject: Subject) -> None:
 
 @functools.cache
 def _heavy_imports(distribution: str, module: str) -> tuple[str, ...]:
-    """What of HEAVY a fresh interpreter imports with the plugin and this module; the same for all parts that share it."""
+    """What of HEAVY a fresh interpreter imports with the plugin and this module: once for all parts that share it."""
     code = (
         "import importlib, json, sys\n"
         "from scratch_cli.registry import discover\n"

@@ -112,7 +112,10 @@ class TinyTask:
         correct = completion == example.answer
         shown = completion[:40]
         explanation = "" if correct else f"got {shown!r}, expected {example.answer!r}"
-        return TinyScore(float(correct), correct, {"exact": float(correct)}, explanation)
+        # Even characters earn a little, so that an untrained model's rewards differ and reinforcement has a signal.
+        even = sum(ord(c) % 2 == 0 for c in shown) / max(len(shown), 1)
+        parts = {"exact": float(correct), "even": 0.1 * even}
+        return TinyScore(sum(parts.values()), correct, parts, explanation)
 
     def pairs(self, split: str, /) -> list[TinyPair]:
         return [TinyPair(f"{word}>", word[::-1], word) for word in self._words[split] if word != word[::-1]]
