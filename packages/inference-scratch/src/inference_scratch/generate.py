@@ -11,6 +11,7 @@ to save time, change nothing but rounding (matrix products of another shape may 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from inference_scratch.drawing import WHY, NoDistribution, invert, uniforms
+from inference_scratch.padding import pad_right
 from inference_scratch.protocols import Model, Sampler
 
 
@@ -80,51 +82,44 @@ def generate(
     """
     _check_counts(max_new_tokens=max_new_tokens, samples_per_prompt=samples_per_prompt)
     device = _device(model, generator)
-    ids, prompt_lengths = _pad(model, prompts, device)
+    ids, prompt_lengths = _checked(model, prompts, device)
     n = len(prompts) * samples_per_prompt
     limits = [_limit(model, length, max_new_tokens) for length in prompt_lengths]
-    steps = max(limits)
+    leaving = set(limits)  # after these many steps some row is at its limit
     # The last id of a row is drawn but never read.
     capacity = max(length + limit - 1 for length, limit in zip(prompt_lengths, limits, strict=True))
 
-    tokens = torch.full((steps, n), pad_id, device=device)  # (T_new, N): a step writes one contiguous row
-    log_probs = torch.zeros((steps, n), device=device)  # (T_new, N)
-    lengths = torch.zeros(n, dtype=torch.int64, device=device)  # (N,)
-    finished = torch.zeros(n, dtype=torch.bool, device=device)  # (N,)
-
+    # A step writes one contiguous row of these, for rows that have ended too: what is real is sorted out at the end.
+    tokens = torch.full((max(limits), n), -1, device=device)  # (T_new, N)
+    log_probs = torch.zeros((max(limits), n), device=device)  # (T_new, N)
     rows = torch.arange(n, device=device)  # (M,): the place in the output of each row still in the batch
     alive = torch.ones(n, dtype=torch.bool, device=device)  # (M,)
     limit = torch.tensor(limits, device=device).repeat_interleave(samples_per_prompt)  # (N,)
-    leaving = set(limits)  # after these many steps some row is at its limit and must not be fed again
 
     with _evaluating(model), torch.inference_mode():
         cache = model.new_cache(len(prompts), capacity)
         logits = _read(model, ids, prompt_lengths, cache)  # (B, V)
-        for step in range(steps):
+        for step in range(max(limits)):
             noise = uniforms(n, generator)  # (N,)
-            distribution = sampler.log_probs(logits)  # (B or M, V)
-            groups = noise[rows].view(distribution.shape[0], -1)  # (B, G) in the first step, then (M, 1)
-            chosen = invert(distribution, groups)
+            noise = noise if len(rows) == n else noise[rows]  # (M,)
+            distribution = sampler.log_probs(logits)  # (B, V) in the first step, then (M, V)
+            chosen = invert(distribution, noise.view(len(distribution), -1))  # (B, G), then (M, 1)
             chosen_log_probs = distribution.gather(-1, chosen).view(-1)  # (M,)
             chosen = chosen.view(-1)  # (M,)
+            tokens[step, rows] = chosen
+            log_probs[step, rows] = chosen_log_probs.float()
 
-            tokens[step, rows] = torch.where(alive, chosen, pad_id)
-            log_probs[step, rows] = torch.where(alive, chosen_log_probs, 0).float()
-            lengths[rows] += alive
-            broken = alive & ~(chosen_log_probs > -torch.inf)  # NaN too
+            going = alive
             if eos_id is not None:
-                ended = alive & (chosen == eos_id)
-                finished[rows] = finished[rows] | ended
-                alive = alive & ~ended
+                alive = alive & (chosen != eos_id)
             full = step + 1 in leaving
             if full:
                 alive = alive & (limit[rows] > step + 1)
-            n_alive, n_broken = torch.stack((alive.sum(), broken.sum())).tolist()  # the only wait for the device
-            if n_broken:
-                row = int(rows[broken][0])
-                raise NoDistribution(
-                    f"step {step + 1}, prompt {row // samples_per_prompt}, sample {row % samples_per_prompt}: {WHY}"
-                )
+            n_alive, worst = torch.stack((alive.sum(), chosen_log_probs.min())).tolist()  # the only wait for the device
+            if not worst > -math.inf:  # NaN too; rows that had ended before may be what they like
+                for row in rows[going & ~(chosen_log_probs > -math.inf)].tolist():
+                    where = f"step {step + 1}, prompt {row // samples_per_prompt}, sample {row % samples_per_prompt}"
+                    raise NoDistribution(f"{where}: {WHY}")
             if n_alive == 0:
                 break
 
@@ -135,15 +130,19 @@ def generate(
                 kept = alive.nonzero()[:, 0]
                 cache, rows, chosen, alive = cache.select(kept), rows[kept], chosen[kept], alive[kept]
             logits = model.head(model.features(chosen[:, None], cache=cache)[:, -1])  # (M, V)
-        used = step + 1
 
-    # Leaving inference mode does not make its tensors usable in autograd; copies made outside of it are.
+    # What was made in inference mode is of no use to autograd; these are, and copies made here are as well.
     with torch.inference_mode(False):
+        tokens, log_probs = (
+            by_step[: step + 1].T.clone(memory_format=torch.contiguous_format) for by_step in (tokens, log_probs)
+        )  # (N, T_new)
+        lengths, finished = _ends(tokens, limit, eos_id)
+        padding = torch.arange(step + 1, device=device) >= lengths[:, None]  # (N, T_new)
         return Generation(
-            tokens=tokens[:used].T.contiguous(),
-            lengths=lengths.clone(),
-            log_probs=log_probs[:used].T.contiguous(),
-            finished=finished.clone(),
+            tokens=tokens.masked_fill_(padding, pad_id),
+            lengths=lengths,
+            log_probs=log_probs.masked_fill_(padding, 0),
+            finished=finished,
         )
 
 
@@ -163,7 +162,7 @@ def stream(
     """
     _check_counts(max_new_tokens=max_new_tokens)
     device = _device(model, generator)
-    ids, lengths = _pad(model, [prompt_ids], device)
+    ids, lengths = _checked(model, [prompt_ids], device)
     steps = _limit(model, lengths[0], max_new_tokens)
 
     def ids_as_they_come() -> Iterator[int]:
@@ -194,12 +193,24 @@ def _read(model: Model, ids: Tensor, lengths: Sequence[int], cache: object) -> T
     return model.head(features[torch.arange(len(real), device=ids.device), real - 1])
 
 
-def _pad(model: Model, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, list[int]]:
+def _ends(tokens: Tensor, limit: Tensor, eos_id: int | None) -> tuple[Tensor, Tensor]:
+    """Where each row of `tokens` (N, T_new) ends: its length (N,), with the first EOS, and whether that is the end."""
+    if eos_id is None:
+        return limit.clone(), torch.zeros_like(limit, dtype=torch.bool)
+    is_eos = (tokens == eos_id) & (torch.arange(tokens.shape[1], device=tokens.device) < limit[:, None])  # (N, T_new)
+    finished = is_eos.any(1)  # (N,)
+    first = is_eos.int().argmax(1)  # (N,); argmax promises the first of equal maxima
+    return torch.where(finished, first + 1, limit), finished
+
+
+def _checked(model: Model, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, list[int]]:
     """Prompts as ids (B, T), padded on the right with 0, and the length of each; refuses what cannot be continued."""
     if not len(prompts):
         raise PromptError("no prompts: there is nothing to continue")
-    lengths = [len(prompt) for prompt in prompts]
-    longest = max(lengths)
+    try:
+        ids, lengths = pad_right(prompts)
+    except (TypeError, OverflowError) as error:  # text, fractions, None, numbers beyond 64 bits
+        raise PromptError(f"prompts: must be lists of whole numbers, the ids of a tokenizer: {error}") from error
     for row, length in enumerate(lengths):
         if length == 0:
             raise PromptError(f"prompt {row}: is empty; start it with at least one id, such as the tokenizer's BOS")
@@ -208,15 +219,9 @@ def _pad(model: Model, prompts: Sequence[Sequence[int]], device: torch.device) -
                 f"prompt {row}: has {length} ids, but the model reads {model.max_length} at most, "
                 f"completion included; shorten it to at most {model.max_length - 1}"
             )
-    try:
-        ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts])  # (B, T)
-    except (TypeError, ValueError, RuntimeError) as error:  # text, None, numbers beyond 64 bits
-        raise PromptError(f"prompts: must be lists of whole numbers, the ids of a tokenizer: {error}") from error
-    if ids.dtype != torch.int64:
-        raise PromptError(f"prompts: got values of type {ids.dtype}, must be whole numbers: they are ids")
-    outside = ((ids < 0) | (ids >= model.vocab_size)).nonzero()
-    if len(outside):
-        row, place = outside[0].tolist()
+    smallest, largest = torch.aminmax(ids)
+    if smallest < 0 or largest >= model.vocab_size:
+        row, place = ((ids < 0) | (ids >= model.vocab_size)).nonzero()[0].tolist()
         raise PromptError(
             f"prompt {row}, position {place}: got id {int(ids[row, place])}, "
             f"but the model knows ids 0 to {model.vocab_size - 1}"

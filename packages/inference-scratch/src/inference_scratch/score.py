@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from inference_scratch.generate import Generation
+from inference_scratch.padding import pad_right
 from inference_scratch.protocols import Model, Sampler
 
 
@@ -59,10 +60,8 @@ def join(prompts: Sequence[Sequence[int]], generation: Generation) -> Sequences:
     samples, rest = divmod(n, len(prompts))
     if rest or not samples:
         raise ValueError(f"generation: has {n} rows, must be a multiple of the {len(prompts)} prompts it was made from")
-    lengths = [len(prompt) for prompt in prompts]
-    longest = max(lengths)
-    padded = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=tokens.device)
-    padded = padded.repeat_interleave(samples, 0)  # (N, T_prompt)
+    padded, lengths = pad_right(prompts)  # (B, T_prompt)
+    padded = padded.to(tokens.device).repeat_interleave(samples, 0)  # (N, T_prompt)
     prompt_lengths = torch.tensor(lengths, device=tokens.device).repeat_interleave(samples)  # (N,)
     ids = torch.cat((padded, torch.zeros_like(tokens)), 1)  # (N, T)
     places = prompt_lengths[:, None] + torch.arange(width, device=tokens.device)  # (N, T_new)
@@ -79,14 +78,13 @@ def pack(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], *, device: torch.device | str = "cpu"
 ) -> Sequences:
     """One given completion (EOS included, if it is to be scored) for each prompt, as rows; T_new is the longest's."""
-    pairs = list(zip(prompts, completions, strict=True))
-    longest = max(len(prompt) + len(completion) for prompt, completion in pairs)
-    rows = [[*prompt, *completion, *[0] * (longest - len(prompt) - len(completion))] for prompt, completion in pairs]
+    ids, _ = pad_right([[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)])
+    completion_lengths = [len(completion) for completion in completions]
     return Sequences(
-        ids=torch.tensor(rows, device=device),
-        prompt_lengths=torch.tensor([len(prompt) for prompt, _ in pairs], device=device),
-        completion_lengths=torch.tensor([len(completion) for _, completion in pairs], device=device),
-        width=max(len(completion) for _, completion in pairs),
+        ids=ids.to(device),
+        prompt_lengths=torch.tensor([len(prompt) for prompt in prompts], device=device),
+        completion_lengths=torch.tensor(completion_lengths, device=device),
+        width=max(completion_lengths),
     )
 
 
