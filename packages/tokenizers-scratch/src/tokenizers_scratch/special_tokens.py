@@ -32,8 +32,8 @@ class SpecialTokens:
         check_special_tokens(tuple(ids))
         if len(set(ids.values())) != len(ids):
             raise ValueError("two special tokens have one id")
-        self.ids: Mapping[str, int] = MappingProxyType(dict(ids))
-        self.roles: Mapping[str, str] = MappingProxyType({r: t for r, t in roles.items() if r in ROLES and t in ids})
+        self.ids: Mapping[str, int] = dict(ids)
+        self.roles: Mapping[str, str] = {r: t for r, t in roles.items() if r in ROLES and t in ids}
 
     @classmethod
     def numbered(cls, own: Sequence[str] = ()) -> SpecialTokens:
