@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scratch_cli import progress
+
 DOCS = Path(__file__).parent.parent / "docs"
 runner = runpy.run_path(str(Path(__file__).with_name("docs_runner.py")))
 PAGES = sorted(DOCS.glob("*.md"))
@@ -23,6 +25,14 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_every_word_that_a_run_shows_is_explained() -> None:
+    text = (DOCS / "getting-started.md").read_text(encoding="utf-8")
+    words = [label for _, label, _ in progress.SHOWN]
+    words += ["reward", "held-out greedy", "held-out sampled", "tokens/s"]
+    missing = [word for word in words if f"\n| {word} |" not in text]
+    assert not missing
 
 
 @pytest.mark.parametrize(("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     def recorders(grpo: GRPO) -> contracts.RecordsRollouts:
         return grpo
 
+    def word_vectors(skipgram: SkipGram) -> contracts.WordVectors:
+        return skipgram
+
     def show_samples(
         pretrain: Pretrain, word2vec: Word2Vec, sft: SFT, grpo: GRPO
     ) -> tuple[contracts.ShowsSamples, ...]:

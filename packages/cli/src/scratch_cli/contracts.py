@@ -121,6 +121,18 @@ class Model(Protocol):
     def load(cls, directory: Path, /) -> Self: ...
 
 
+class WordVectors(Model, Protocol):
+    """A model with capability `word-vectors`: its logits score the words that may stand near a word."""
+
+    def pair_scores(self, centres: Tensor, contexts: Tensor, /) -> Tensor:
+        """Centre ids (B,) and context ids (B, K) -> scores (B, K), differentiable."""
+        ...
+
+    def get_all_embeddings(self) -> Tensor:
+        """The vectors of all words: (V, D), detached."""
+        ...
+
+
 # --- sampler -------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +259,8 @@ class Trainer(Protocol):
         """Judge the model on held-out data. Neither weights nor any random state differ afterwards.
 
         Tasks with a checker: at least `greedy` and `sampled`, accuracies in 0..1. Language modelling: `loss` (nats per
-        token), `perplexity`, `bits_per_byte`.
+        token), `perplexity`, `bits_per_byte`. Word vectors: `loss` (nats per pair), `auc` (how often a true pair
+        scores above a random one).
         """
         ...
 
