@@ -129,17 +129,18 @@ def build(config_cls: type[C], values: Mapping[str, Any], section: str) -> C:
             known = ", ".join(hints) or "none"
             raise UsageError(f"{section}.{name}: there is no such option{nearest(name, hints)}; there are {known}")
     checker = _checker(config_cls)  # type: ignore[arg-type]  # mypy does not see that classes are hashable
+    _refuse_unusable(values, section)
     ready = {name: _none_from_text(value, hints[name]) for name, value in values.items()}
     import pydantic
 
     try:
-        text = json.dumps(ready, default=_json_default, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{section}: has a value that no option takes: {error}") from error
-    try:
-        checked = checker.validate_json(text)
+        checked = checker.validate_json(_json(ready, section))
     except pydantic.ValidationError as error:
-        raise UsageError(_explain(error, config_cls, ready, section)) from error
+        first = error.errors(include_url=False)[0]
+        raised = first.get("ctx", {}).get("error")
+        if isinstance(getattr(raised, "exit_code", None), int):
+            raise raised from error  # bad data, say, and not a value that is wrong by itself
+        raise UsageError(_explain(first, config_cls, ready, section)) from error
     # pydantic checks with a subclass of its own; what is handed on is the class that the part knows.
     fields = [f.name for f in dataclasses.fields(config_cls) if f.init]  # type: ignore[arg-type]
     try:
@@ -195,10 +196,20 @@ def _checker(config_cls: type[Any]) -> Any:
         raise PluginError(f"{name}: has a field that no text can express: {_one_line(error)}") from error
 
 
+def _json(values: Mapping[str, Any], section: str) -> str:
+    pieces = []
+    for name, value in values.items():
+        try:
+            pieces.append(f"{json.dumps(name)}: {json.dumps(value, default=_json_default, allow_nan=False)}")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"{section}.{name}: got {error}, which no option takes") from error
+    return "{" + ", ".join(pieces) + "}"
+
+
 def _json_default(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"{type(value).__name__} {value!r}")
+    raise TypeError(f"an object of type {type(value).__name__}")
 
 
 def _none_from_text(value: Any, hint: Any) -> Any:
@@ -221,9 +232,8 @@ def _none_from_text(value: Any, hint: Any) -> Any:
     return value
 
 
-def _explain(error: Any, config_cls: type[Any], values: Mapping[str, Any], section: str) -> str:
+def _explain(first: Any, config_cls: type[Any], values: Mapping[str, Any], section: str) -> str:
     """One line for the first thing that is wrong."""
-    first = error.errors(include_url=False)[0]
     if not first["loc"]:  # raised by __post_init__
         raised = first.get("ctx", {}).get("error")
         return f"{section}.{_one_line(raised)}" if raised is not None else f"{section}: {first['msg']}"
