@@ -29,16 +29,20 @@ def misfit(parts: Mapping[str, Part | None], registry: Registry) -> str | None:
             partner = parts.get(partner_kind)
             if partner is None:
                 return (
-                    f"{owner.label} needs a {partner_kind}{_that_provides(needs)}, and none is chosen; "
+                    f"{owner.label} needs {_a(partner_kind)}{_that_provides(needs)}, and none is chosen; "
                     f"{_what_fits(owner, partner_kind, registry)}"
                 )
             if _lacks(owner, partner):
                 return (
-                    f"{owner.label} needs a {partner_kind}{_that_provides(needs)}, but {partner.label} provides "
+                    f"{owner.label} needs {_a(partner_kind)}{_that_provides(needs)}, but {partner.label} provides "
                     f"{_list(partner.provides)}; {_what_fits(owner, partner_kind, registry)}; "
                     f"{_what_fits(partner, owner.kind, registry)}"
                 )
     return None
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _that_provides(needs: tuple[str, ...]) -> str:

@@ -1,0 +1,464 @@
+"""Names and values become a plan, or a refusal that names both sides; a plan's file gives the plan back."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from scratch_cli.errors import PluginError, ScratchError, UsageError
+from scratch_cli.plan import Plan, make_plan
+from scratch_cli.registry import KINDS, Failure, Part, Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeConfig:
+    size: int = field(default=4, metadata={"help": "a size"})
+    share: float | None = field(default=None, metadata={"help": "a share"})
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size: got {self.size}, must be 1 or more: it is a size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    steps: int = field(default=100, metadata={"help": "steps"})
+    lr: float = field(default=1e-3, metadata={"help": "rate"})
+    stop_at: float | None = field(default=None, metadata={"help": "accuracy to stop at"})
+    betas: tuple[float, float] = field(default=(0.9, 0.95), metadata={"help": "decay"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    path: str | None = field(default=None, metadata={"help": "a file"})
+    mode: str = field(default="a", metadata={"help": "a mode"})
+
+
+def part(kind: str, name: str, config: type = SizeConfig, distribution: str = "dist", **registered: Any) -> Part:
+    return Part(
+        kind=kind,
+        name=name,
+        distribution=distribution,
+        version="1.0",
+        target="json:JSONDecoder",
+        config=f"{__name__}:{config.__name__}",
+        summary=f"the {kind} {name}",
+        **registered,
+    )
+
+
+LM = {"model": ("causal-lm",), "tokenizer": ("eos",), "task": ("checker",), "sampler": ("full-support",)}
+PARTS = (
+    part("tokenizer", "bpe", provides=("text", "eos")),
+    part("tokenizer", "bare", provides=("text",)),
+    part("model", "gpt", provides=("causal-lm", "linear-layers")),
+    part("model", "bigram", provides=("causal-lm",)),
+    part("model", "skipgram", provides=("word-vectors",)),
+    part("sampler", "multinomial", provides=("full-support",)),
+    part("sampler", "greedy", provides=("deterministic",)),
+    part(
+        "trainer",
+        "grpo",
+        TrainerConfig,
+        needs=LM,
+        defaults={"task": "sort"},
+        warm_start={"trainer": "sft", "options": {"stop_at": 0.4, "steps": 300}},
+    ),
+    part("trainer", "sft", TrainerConfig, needs=LM, defaults={"task": "sort"}),
+    part(
+        "trainer",
+        "pretrain",
+        TrainerConfig,
+        needs={"model": ("causal-lm",), "task": ("text",)},
+        defaults={"task": "corpus"},
+    ),
+    part(
+        "trainer",
+        "word2vec",
+        TrainerConfig,
+        needs={"model": ("word-vectors",), "task": ("text",)},
+        defaults={"task": "corpus", "model": "skipgram"},
+    ),
+    part("adapter", "lora", needs={"model": ("linear-layers",)}, provides=("adapter",)),
+    part("task", "sort", provides=("text", "checker")),
+    part("task", "corpus", DataConfig, provides=("text",), data="path", defaults={"trainer": "pretrain"}),
+)
+REGISTRY = Registry(all_parts=PARTS, distributions=(("dist", "1.0"),))
+
+
+def plan(names: Mapping[str, str | None] | None = None, *sets: str, registry: Registry = REGISTRY, **more: Any) -> Plan:
+    return make_plan(registry, names=names or {}, sets=sets, **more)
+
+
+def chosen_names(plan: Plan) -> dict[str, str | None]:
+    return {section: chosen.part.name if chosen else None for section, chosen in plan.chosen().items()}
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_default_run():
+    assert chosen_names(plan()) == {
+        "tokenizer": "bpe",
+        "model": "gpt",
+        "sampler": "multinomial",
+        "trainer": "grpo",
+        "adapter": None,
+        "task": "sort",
+        "warm_start": "sft",
+    }
+
+
+def test_the_trainer_brings_its_partners():
+    assert chosen_names(plan({"trainer": "word2vec"})) == {
+        "tokenizer": "bpe",
+        "model": "skipgram",
+        "sampler": None,  # nothing to sample from
+        "trainer": "word2vec",
+        "adapter": None,
+        "task": "corpus",
+        "warm_start": None,
+    }
+
+
+def test_a_task_may_bring_its_trainer():
+    assert chosen_names(plan({"task": "corpus"}))["trainer"] == "pretrain"
+
+
+def test_a_flag_wins_over_the_file_which_wins_over_defaults(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text('[model]\nname = "bigram"\n[trainer]\nname = "sft"\n', encoding="utf-8")
+    made = plan({"trainer": "pretrain", "task": None}, toml=file)
+    assert chosen_names(made)["model"] == "bigram"
+    assert chosen_names(made)["trainer"] == "pretrain"
+    assert chosen_names(plan({}, "model.name=gpt", toml=file))["model"] == "gpt"
+
+
+def test_a_part_of_a_named_distribution_and_a_clash():
+    other = part("model", "gpt", distribution="other", provides=("causal-lm",))
+    registry = Registry(all_parts=(*PARTS, other), distributions=(("dist", "1.0"), ("other", "1.0")))
+    with pytest.raises(UsageError, match=r"gpt@dist .*gpt@other"):
+        plan(registry=registry)
+    made = plan({"model": "gpt@other"}, registry=registry)
+    assert made.model.part is other
+    assert made.to_mapping()["model"]["name"] == "gpt@other"
+
+
+def test_a_registered_default_means_the_packages_own_part():
+    other = part("task", "corpus", DataConfig, distribution="other", provides=("text",))
+    registry = Registry(all_parts=(*PARTS, other), distributions=(("dist", "1.0"), ("other", "1.0")))
+    made = plan({"trainer": "pretrain"}, registry=registry)
+    assert made.task is not None
+    assert made.task.spelled == "corpus@dist"
+
+
+def test_none_names_no_part():
+    made = plan({"sampler": "none", "trainer": "pretrain"})
+    assert made.sampler is None
+    assert plan({"adapter": "none"}).adapter is None
+    for kind in ("tokenizer", "model", "trainer"):
+        with pytest.raises(UsageError, match=f"{kind}.name: got 'none'"):
+            plan({kind: "none"})
+    with pytest.raises(UsageError, match="needs a sampler that provides 'full-support', and none is chosen"):
+        plan({"sampler": "none"})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"model": "gtp"}, "there is no model 'gtp', did you mean 'gpt'?; there are bigram, gpt, skipgram"),
+        ({"task": "xyz"}, "there is no task 'xyz'; there are corpus, sort"),
+        ({"modle": "gpt"}, "there is no kind 'modle', did you mean 'model'?"),
+        ({"run": "x"}, "there is no kind 'run'"),
+    ],
+)
+def test_names_that_do_not_exist(names, message):
+    with pytest.raises(UsageError) as caught:
+        plan(names)
+    assert message in str(caught.value)
+
+
+def test_a_missing_name_tells_of_broken_plugins():
+    failure = Failure(distribution="broken", version="3", error="ImportError: x")
+    with pytest.raises(UsageError, match="broken plugins: broken 3: ImportError: x"):
+        plan({"model": "lstm"}, registry=dataclasses.replace(REGISTRY, failures=(failure,)))
+
+
+def test_a_default_that_is_not_installed_says_who_wants_it():
+    without = Registry(all_parts=tuple(p for p in PARTS if p.name != "sort"), distributions=REGISTRY.distributions)
+    with pytest.raises(UsageError, match=r"trainer 'grpo' .* takes the task 'sort' unless another is named, but"):
+        plan(registry=without)
+    without = Registry(all_parts=tuple(p for p in PARTS if p.name != "sft"), distributions=REGISTRY.distributions)
+    with pytest.raises(UsageError, match=r"warm start: .*'sft'.*warm_start\.name=none"):
+        plan(registry=without)
+    without = Registry(all_parts=tuple(p for p in PARTS if p.kind != "sampler"), distributions=REGISTRY.distributions)
+    assert plan({"trainer": "pretrain"}, registry=without).sampler is None
+    with pytest.raises(UsageError, match="there is no sampler 'multinomial'"):
+        plan(registry=without)
+    with pytest.raises(UsageError, match="there is no trainer 'grpo'; there are none"):
+        plan(registry=Registry())
+
+
+# --- what fits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (
+            {"model": "skipgram"},
+            (
+                "trainer 'grpo' (dist 1.0) needs a model that provides 'causal-lm'",
+                "model 'skipgram' (dist 1.0) provides 'word-vectors'",
+                "models that fit grpo: bigram, gpt",
+                "trainers that fit skipgram: word2vec",
+            ),
+        ),
+        ({"trainer": "grpo", "task": "corpus"}, ("'checker'", "provides 'text'", "tasks that fit grpo: sort")),
+        ({"tokenizer": "bare"}, ("needs a tokenizer that provides 'eos'", "tokenizers that fit grpo: bpe")),
+        ({"sampler": "greedy"}, ("'full-support'", "samplers that fit grpo: multinomial")),
+        (
+            {"adapter": "lora", "model": "bigram"},
+            ("adapter 'lora'", "'linear-layers'", "models that fit lora: gpt", "adapters that fit bigram: none"),
+        ),
+        ({"trainer": "word2vec", "model": "gpt"}, ("'word-vectors'", "model 'gpt'")),
+        ({"trainer": "sft", "task": "none"}, ("needs a task that provides 'checker', and none is chosen",)),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_both_sides(names, texts):
+    with pytest.raises(UsageError) as caught:
+        plan(names)
+    for text in texts:
+        assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_warm_start_must_fit_too():
+    picky = part("trainer", "sft", TrainerConfig, needs={"adapter": ()})
+    registry = Registry(all_parts=(*(p for p in PARTS if p.name != "sft"), picky), distributions=REGISTRY.distributions)
+    with pytest.raises(UsageError, match=r"warm start: trainer 'sft'.*needs an adapter.*warm_start\.name=none"):
+        plan(registry=registry)
+    assert plan({}, "warm_start.name=none", registry=registry).warm_start is None
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def test_layers_of_values(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text("[model]\nsize = 7\nshare = 0.5\n[run]\nseed = 5\n[trainer]\nlr = 1\n", encoding="utf-8")
+    made = plan({}, "model.size=9", "model.size=10", "run.keep=3", toml=file, steps=12, device="cpu")
+    assert made.model.config == SizeConfig(size=10, share=0.5)
+    assert made.trainer.config == TrainerConfig(steps=12, lr=1.0)
+    assert (made.run.seed, made.run.keep, made.run.device) == (5, 3, "cpu")
+    assert plan({}, toml=file, seed=6).run.seed == 6
+
+
+def test_the_warm_start_has_its_registered_options_and_others_over_them():
+    made = plan({}, "warm_start.stop_at=0.3", "warm_start.lr=0.01")
+    assert made.warm_start is not None
+    assert made.warm_start.config == TrainerConfig(steps=300, stop_at=0.3, lr=0.01)
+    assert plan({}, "warm_start.name=none").warm_start is None
+    named = plan({"trainer": "sft"}, "warm_start.name=pretrain", "warm_start.steps=5").warm_start
+    assert named is not None
+    assert named.config == TrainerConfig(steps=5)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["modle.size=3"], "--set 'modle.size=3': there is no section 'modle', did you mean 'model'?"),
+        (["model.sise=3"], "model.sise: there is no such option, did you mean 'size'?"),
+        (["run.sead=3"], "run.sead: there is no such option, did you mean 'seed'?"),
+        (["model.size=big"], "model.size: got the text 'big', must be a whole number"),
+        (["model.size=0"], "model.size: got 0, must be 1 or more: it is a size"),
+        (["trainer.lr=nan"], "trainer.lr: got the text 'nan', must be a number"),
+        (["trainer.betas=[0.9]"], "trainer.betas: got the list [0.9], must be a list of 2 numbers"),
+        (["trainer.betas.x=1"], "trainer.betas: got the table {'x': 1}"),
+        (["versions.torch=3"], "there is no section 'versions'"),
+        (["adapter.size=3"], "adapter.size: is given, but there is no adapter; name one with --set adapter.name="),
+        (["model.name=[1]"], "model.name: got [1], must be the name of a model"),
+        (["run.device=cdua"], "run.device: got the text 'cdua', must be 'auto' or 'cpu' or 'cuda' or 'mps'"),
+        (["run.seed=-1"], "run.seed: got -1, must be in 0 .."),
+        (["run.keep=0"], "run.keep: got 0, must be 1 or more"),
+        (["run.log_every=0"], "run.log_every: got 0"),
+        (["run.eval_every=-1"], "run.eval_every: got -1"),
+        (["run.threads=-1"], "run.threads: got -1"),
+        (["run.out="], "run.out: got ''"),
+        (["warm_start.name=none", "warm_start.lr=1"], "warm_start.lr: is given, but there is no warm_start"),
+        (["warm_start.name=sftt"], "there is no trainer 'sftt', did you mean 'sft'?"),
+        (["warm_start.stop_at=x"], "warm_start.stop_at: got the text 'x'"),
+    ],
+)
+def test_bad_sets(sets, message):
+    with pytest.raises(UsageError) as caught:
+        plan({}, *sets)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[modle]\nsize = 3", "there is no section 'modle', did you mean 'model'?"),
+        ("[model]\nsise = 3", "model.sise: there is no such option, did you mean 'size'?"),
+        ("[model]\nname = 3", "model.name: got 3, must be the name of a model"),
+        ("[version]\ntorch = '2'", "there is no section 'version'"),
+        ("[warm_start]\nname = 'none'\nlr = 1.0", "warm_start.lr: is given, but there is no warm_start"),
+        ("[adapter]\nsize = 1", "adapter.size: is given, but there is no adapter"),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    file = tmp_path / "r.toml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        plan(toml=file)
+    assert message in str(caught.value)
+
+
+def test_records_in_a_file_are_ignored(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text('[versions]\ntorch = "2.13"\n[hashes]\nmodel = "abc"\n', encoding="utf-8")
+    assert plan(toml=file) == plan()
+
+
+def test_a_higher_layer_may_take_a_part_away_with_its_values(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(plan({"adapter": "lora"}, "adapter.size=2").to_toml(), encoding="utf-8")
+    assert plan({"adapter": "none"}, toml=file).adapter is None
+    assert plan({}, "warm_start.name=none", toml=file).warm_start is None
+    with pytest.raises(UsageError, match=r"adapter\.size: is given"):
+        plan({"adapter": "none"}, "adapter.size=3", toml=file)
+
+
+def test_values_for_another_part_are_not_dropped(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text('[task]\nname = "corpus"\nmode = "b"\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"task\.mode: there is no such option"):
+        plan({"task": "sort"}, toml=file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (({"model": "gpt"}, "model.name=bigram"), "--model gpt and --set model.name=bigram contradict"),
+        (({}, "trainer.steps=5", {"steps": 6}), "trainer.steps=5 and a flag that says 6 contradict"),
+        (({}, "run.seed=5", {"seed": 6}), "run.seed=5 and a flag that says 6 contradict"),
+        (({"task": "corpus"}, "task.path=a", {"data": "b"}), "task.path=a and a flag that says b contradict"),
+    ],
+)
+def test_contradictions(arguments, message):
+    names, text, *more = arguments
+    with pytest.raises(UsageError) as caught:
+        plan(names, text, **(more[0] if more else {}))
+    assert message in str(caught.value)
+    assert plan({"model": "gpt"}, "model.name=gpt").model.part.name == "gpt"
+
+
+def test_a_config_that_cannot_be_loaded_is_the_plugins_fault():
+    lost = dataclasses.replace(PARTS[2], config="no_such_module:X")
+    with pytest.raises(PluginError, match=r"model 'gpt' \(dist 1\.0\) cannot be loaded.*no_such_module"):
+        plan(registry=Registry(all_parts=(*PARTS[:2], lost, *PARTS[3:])))
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_data_picks_its_task():
+    made = plan({}, data="my file.txt")
+    assert chosen_names(made)["task"] == "corpus"
+    assert chosen_names(made)["trainer"] == "pretrain"
+    assert made.task is not None
+    assert made.task.config == DataConfig(path="my file.txt")
+    assert plan({"task": "corpus", "trainer": "pretrain"}, data="3").to_mapping()["task"]["path"] == "3"
+
+
+def test_data_that_no_task_can_read():
+    with pytest.raises(UsageError, match=r"--data x: task 'sort' .* reads no data; tasks that read data: corpus"):
+        plan({"task": "sort"}, data="x")
+    with pytest.raises(UsageError, match="--data x: there is no task"):
+        plan({"task": "none", "trainer": "pretrain"}, data="x")
+    with pytest.raises(UsageError, match="no installed task reads a file"):
+        plan(data="x", registry=Registry(all_parts=tuple(p for p in PARTS if p.name != "corpus")))
+    with pytest.raises(UsageError, match=r"trainer 'grpo'.*task 'corpus'"):
+        plan({"trainer": "grpo"}, data="x")
+
+
+def test_data_that_several_tasks_can_read():
+    other = part("task", "chats", DataConfig, provides=("text", "checker"), data="path")
+    registry = Registry(all_parts=(*PARTS, other), distributions=REGISTRY.distributions)
+    with pytest.raises(UsageError, match="say which task reads it with --task; there are corpus@dist, chats@dist"):
+        plan(data="x", registry=registry)
+    assert chosen_names(plan({"trainer": "pretrain"}, data="x", registry=registry))["task"] == "corpus"
+    assert chosen_names(plan({"task": "chats"}, data="x", registry=registry))["trainer"] == "grpo"
+
+
+# --- starting from another run -------------------------------------------------------------------------------------
+
+
+def test_a_run_that_starts_from_another_has_its_tokenizer_and_model():
+    base = plan({"model": "bigram", "trainer": "sft"}, "model.size=9", "tokenizer.size=5").to_mapping()
+    made = plan(base=base)
+    assert chosen_names(made) == {**chosen_names(plan()), "model": "bigram", "warm_start": None}
+    assert (made.model.config.size, made.tokenizer.config.size) == (9, 5)
+    assert plan({"model": "bigram"}, "model.size=9", base=base) == made
+    assert plan({}, "warm_start.name=sft", base=base).warm_start is not None
+    with pytest.raises(UsageError, match="model: got 'gpt', but the run to start from has 'bigram'"):
+        plan({"model": "gpt"}, base=base)
+    with pytest.raises(UsageError, match="model: size cannot be changed; the model comes from the run to start from"):
+        plan({}, "model.size=8", base=base)
+
+
+def test_a_file_of_a_run_that_started_from_another_repeats_it(tmp_path):
+    base = plan({"model": "bigram", "trainer": "sft"}).to_mapping()
+    made = plan(base=base)
+    file = tmp_path / "r.toml"
+    file.write_text(made.to_toml(), encoding="utf-8")
+    assert plan(toml=file, base=base) == made
+
+
+# --- back and forth ------------------------------------------------------------------------------------------------
+
+finite = st.floats(0, 1e6, allow_nan=False)
+names = st.fixed_dictionaries(
+    {}, optional={kind: st.sampled_from([*(p.name for p in PARTS if p.kind == kind), "none"]) for kind in KINDS}
+)
+values = st.fixed_dictionaries(
+    {},
+    optional={
+        "model.size": st.integers(1, 99),
+        "tokenizer.share": finite | st.just("none"),
+        "trainer.lr": finite,
+        "trainer.betas": st.lists(finite, min_size=2, max_size=2),
+        "run.seed": st.integers(0, 2**63 - 1),
+        "run.device": st.sampled_from(["auto", "cpu", "cuda"]),
+        "run.start_from": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9),
+        "warm_start.name": st.just("none"),
+    },
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
+@given(names, values, st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+def test_the_plan_of_a_plans_file_is_the_plan(tmp_path_factory, names, values, data):
+    from scratch_cli.options import set_text
+
+    sets = [set_text(*key.split("."), value) for key, value in values.items()]
+    try:
+        made = plan(names, *sets, data=data)
+    except ScratchError:
+        assume(False)
+    file: Path = tmp_path_factory.mktemp("plan") / "run.toml"
+    text = made.to_toml()
+    assert tomllib.loads(text) == made.to_mapping()
+    file.write_text(text, encoding="utf-8", newline="\n")
+    again = plan(toml=file)
+    assert again == made
+    assert again.to_toml() == text
