@@ -1,7 +1,7 @@
 """The command `scratch`: finds its sub-commands without importing them, and turns errors into one line and a code.
 
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad data, 4 missing or broken plugin, 5 corrupt checkpoint,
-130 and 143 stopped by a signal, 141 the reader of the output has gone. Any exception with an int attribute
+130 and 143 stopped by a signal. Any exception with an int attribute
 `exit_code` is shown as one line and ends with that code; so packages need not import anything from here.
 """
 
@@ -185,9 +185,9 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _reader_is_gone() -> int:
-    """`scratch ... | head`: end quietly, also when the interpreter flushes standard output on its way out."""
+    """`scratch ... | head`: end quietly, with click's code for it, also when the interpreter flushes on its way out."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # standard output is no file, or closed
         pass
-    return 141
+    return 1
