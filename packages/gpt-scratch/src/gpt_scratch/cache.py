@@ -132,6 +132,7 @@ class Append:
         else:
             end = longest
             self.positions = cache.lengths.unsqueeze(1) + steps  # (B, T)
+            self.positions.clamp_(max=cache.max_length - 1)  # only padding reaches further
             if lengths is None:
                 rows, steps = torch.arange(cache.lengths.shape[0], device=device).unsqueeze(1), steps.unsqueeze(0)
             else:

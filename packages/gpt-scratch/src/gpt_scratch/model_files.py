@@ -113,8 +113,11 @@ def load_module(cls: type[M], config_cls: type[C], directory: Path) -> M:
     if n_layer > len(stored):
         raise ModelFileError(f"{path}: {len(stored)} tensors cannot hold the {n_layer} layers that {CONFIG} says")
 
-    with torch.device("meta"):
-        module: Any = cls(config, vocab_size=vocab_size)  # shapes without memory
+    try:
+        with torch.device("meta"):
+            module: Any = cls(config, vocab_size=vocab_size)  # shapes without memory
+    except (ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{directory / CONFIG}: no model has these sizes: {error}") from error
     shapes = {name: tuple(_flip(name, tensor).shape) for name, tensor in module.state_dict().items()}
     if getattr(config, "tie_weights", False):
         del shapes["lm_head.weight"]

@@ -35,16 +35,20 @@ def moments(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parame
 def load_moments(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], state: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
-    """Put back what `moments` gave. Hyper-parameters are not part of it: they come from the configuration."""
-    unknown = state.keys() - parameters.keys()
-    if unknown:
-        raise StateError(f"the saved optimizer knows {min(unknown)!r}, which this model does not train")
-    optimizer.state.clear()
+    """Put back what `moments` gave, or raise StateError and change nothing.
+
+    Hyper-parameters are not part of it: they come from the configuration.
+    """
+    loaded: dict[Tensor, dict[str, Tensor]] = {}
     for name, saved in state.items():
+        if name not in parameters:
+            raise StateError(f"the saved optimizer knows {name!r}, which this model does not train")
         parameter = parameters[name]
         for key, value in saved.items():
             if value.dim() > 0 and value.shape != parameter.shape:
                 raise StateError(f"{name}.{key}: saved {tuple(value.shape)}, this model has {tuple(parameter.shape)}")
-        optimizer.state[parameter] = {
+        loaded[parameter] = {
             key: value.clone() if value.dim() == 0 else value.to(parameter, copy=True) for key, value in saved.items()
         }
+    optimizer.state.clear()
+    optimizer.state.update(loaded)
