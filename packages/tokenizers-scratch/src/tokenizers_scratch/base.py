@@ -38,7 +38,9 @@ class BaseTokenizer(ABC):
         if sorted((*vocab, *special)) != list(range(size)):
             raise ValueError(f"{size} tokens must have the ids 0 to {size - 1}, each once")
         self._special_tokens = special_tokens
-        self._bytes = [vocab[i] if i in vocab else special[i] for i in range(size)]
+        self._vocab = {i: vocab[i] if i in vocab else special[i] for i in range(size)}
+        # Lists, for decoding: they refuse what is no integer.
+        self._bytes = list(self._vocab.values())
         self._bytes_without_special = [vocab.get(i, b"") for i in range(size)]
 
     def __repr__(self) -> str:
@@ -54,7 +56,7 @@ class BaseTokenizer(ABC):
     @property
     def vocab(self) -> Mapping[int, bytes]:
         """The bytes of every id, special tokens included."""
-        return MappingProxyType(dict(enumerate(self._bytes)))
+        return MappingProxyType(self._vocab)
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
