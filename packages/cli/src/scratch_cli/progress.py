@@ -6,6 +6,7 @@ to the screen (closed, 20 columns wide, no colours), the run goes on: a line tha
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -198,7 +199,12 @@ def say(text: str) -> None:
 
 def silence() -> None:
     """Let stderr go nowhere from now on: its reader has left, and the interpreter would complain when it ends."""
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = _Nowhere()
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str, /) -> int:
+        return len(text)
 
 
 def duration(seconds: float) -> str:

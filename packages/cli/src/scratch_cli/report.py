@@ -7,6 +7,7 @@ so a hostile completion stays text. Curves are SVG inside the page.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -95,7 +96,10 @@ def _svg(series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """A chart as markup that is safe to stand in the page: no script, no link, no comment."""
     import xml.etree.ElementTree as ElementTree
 
+    finders = list(sys.meta_path)
     import pygal
+
+    sys.meta_path[:] = finders  # pygal adds one for its map plugins, of a form that Python warns about
 
     chart = pygal.XY(
         js=(), width=640, height=300, show_dots=False, show_legend=len(series) > 1, legend_at_bottom=True,

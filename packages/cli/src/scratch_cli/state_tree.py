@@ -141,7 +141,9 @@ def _plain_numpy(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     array = numpy.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes scalars 1-d
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return array if str(array.dtype) in _NUMPY_NATIVE else array.reshape(-1).view(numpy.uint8)
+    if str(array.dtype) in _NUMPY_NATIVE:
+        return array.view(str(array.dtype))  # C's long long is int64 by another name, unknown to torch
+    return array.reshape(-1).view(numpy.uint8)
 
 
 def _plain_torch(tensor: torch.Tensor) -> torch.Tensor:

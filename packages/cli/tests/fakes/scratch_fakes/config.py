@@ -31,6 +31,11 @@ class ShiftConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeltaConfig:
+    merges: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyConfig:
     path: str | None = None
     words: int = 8
@@ -44,6 +49,8 @@ class ClimbConfig:
     """Seconds that a step takes at least, so that a test can catch a run at work."""
     stop_at: int | None = None
     nan_at: int | None = None
+    signal_at: int | None = None
+    """Step in which this process gets a SIGINT."""
     wait_at: int | None = None
     """Step in which to wait, after making a file `waiting` in the working directory, until it is removed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -134,6 +135,8 @@ class Climb:
         while self.at < self.config.steps and self.at != self.config.stop_at:
             time.sleep(self.config.pause)
             self.at += 1
+            if self.at == self.config.signal_at:
+                signal.raise_signal(signal.SIGINT)
             if self.at == self.config.wait_at:
                 Path("waiting").touch()
                 while Path("waiting").exists():
@@ -148,7 +151,7 @@ class Climb:
             }  # fmt: skip
 
     def evaluate(self) -> dict[str, Any]:
-        score = float(1 / (1 + np.exp(-self.weights.sum() - self.model.values.sum())))
+        score = float(0.5 + 0.5 * np.tanh(self.weights.sum() + self.model.values.sum()))
         return {"greedy": score, "sampled": score / 2}
 
     def last_rollouts(self) -> list[dict[str, Any]]:

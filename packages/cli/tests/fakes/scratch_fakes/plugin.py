@@ -57,6 +57,13 @@ def register_adapters(register: Any) -> None:
         summary="trains one number that is added to a frozen table",
         needs={"model": []},
     )
+    register(
+        "delta",
+        "scratch_fakes.torch_parts:Delta",
+        config="scratch_fakes.config:DeltaConfig",
+        summary="trains a matrix that is added to the frozen pairs",
+        needs={"model": ["causal-lm"]},
+    )
 
 
 @hookimpl
