@@ -91,6 +91,27 @@ def test_top_p_keeps_the_smallest_ids_among_equals() -> None:
     assert masks(filters.top_p(torch.zeros(300), 0.499)).tolist() == [True] * 150 + [False] * 150
 
 
+@pytest.mark.parametrize("case", range(6))
+def test_both_ways_of_sorting_agree(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = awkward_logits()[case]
+    with_numpy = filters.top_k(logits, 7), filters.top_p(logits, 0.7)
+    monkeypatch.setattr(filters, "_numpy_is_faster", lambda logits: False)
+    with_torch = filters.top_k(logits, 7), filters.top_p(logits, 0.7)
+    for ours, theirs in zip(with_numpy, with_torch, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("fast", [True, False])
+def test_nan_is_never_filtered_away(value: float, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "_numpy_is_faster", lambda logits: fast)
+    for place in range(5):
+        logits = torch.arange(5.0)
+        logits[place] = value
+        for filtered in (filters.top_k(logits, 2), filters.top_p(logits, 0.5)):
+            assert bool(filtered.log_softmax(-1).isnan().any())
+
+
 def test_top_k_keeps_ties_with_the_last() -> None:
     assert masks(filters.top_k(torch.tensor([3.0, 1.0, 2.0, 2.0, 0.0]), 2)).tolist() == [True, False, True, True, False]
 

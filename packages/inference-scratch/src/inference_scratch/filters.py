@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,7 @@ def top_k(logits: Tensor, k: int) -> Tensor:
     """
     if k == 0 or k >= logits.shape[-1]:
         return logits
-    kth = logits.detach().topk(k, sorted=False).values.amin(-1, keepdim=True)  # (..., 1)
-    return logits.masked_fill(logits < kth, -torch.inf)
+    return logits.masked_fill(logits < _kth_largest(logits.detach(), k), -torch.inf)
 
 
 def top_p(logits: Tensor, p: float) -> Tensor:
@@ -38,12 +38,38 @@ def top_p(logits: Tensor, p: float) -> Tensor:
     """
     if p == 1:
         return logits
-    descending, order = logits.detach().sort(dim=-1, descending=True, stable=True)  # (..., V)
-    at_or_below = descending.flip(-1).softmax(-1).cumsum(-1).flip(-1)  # (..., V)
+    values = logits.detach()
+    ascending = _ascending(values)  # (..., V)
+    at_or_below = ascending.softmax(-1).cumsum(-1)  # (..., V)
     # An id goes if it and everything less probable fit into the tail 1 - p; the most probable one always stays.
-    drop = at_or_below <= 1 - p
-    drop[..., 0] = False
-    return logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
+    n_dropped = (at_or_below <= 1 - p).sum(-1, keepdim=True).clamp_(max=logits.shape[-1] - 1)  # (..., 1)
+    border = ascending.gather(-1, n_dropped)  # (..., 1)
+    drop = values < border  # (..., V); false for NaN, which thereby stays to be noticed
+    n_more = n_dropped - drop.sum(-1, keepdim=True)  # (..., 1): how many that equal the border have to go, too
+    if n_more.any():
+        equal = values == border  # (..., V)
+        place_from_last = equal.flip(-1).cumsum(-1).flip(-1)  # (..., V)
+        drop |= equal & (place_from_last <= n_more)
+    return logits.masked_fill(drop, -torch.inf)
+
+
+def _kth_largest(logits: Tensor, k: int) -> Tensor:
+    """(..., V) -> (..., 1)."""
+    if _numpy_is_faster(logits):
+        return torch.from_numpy(np.partition(logits.numpy(), -k)[..., -k, None])
+    return logits.topk(k, sorted=False).values.amin(-1, keepdim=True)
+
+
+def _ascending(logits: Tensor) -> Tensor:
+    """(..., V) -> (..., V), sorted; NaN last."""
+    if _numpy_is_faster(logits):
+        return torch.from_numpy(np.sort(logits.numpy()))
+    return logits.sort(-1).values
+
+
+def _numpy_is_faster(logits: Tensor) -> bool:
+    """On a CPU its vectorised sorting takes 0.14 ms for 512 rows of 270 where PyTorch takes 4.9, and topk 1.3."""
+    return logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64)
 
 
 FILTERS: tuple[tuple[str, Callable[[Tensor, float], Tensor] | Callable[[Tensor, int], Tensor]], ...] = (
