@@ -66,6 +66,15 @@ def test_saves_only_the_adapter_and_the_same_while_merged(tmp_path: Path):
     assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
 
 
+def test_files_do_not_depend_on_the_hash_seed(tmp_path: Path):
+    """PEFT keeps the names of layers in a set."""
+    torch.manual_seed(0)
+    adapter = LoRA(LoRAConfig(r=1))
+    adapter.wrap(nn.ModuleDict({name: nn.Linear(3, 3) for name in "hgfedcba"}))
+    adapter.save(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"] == sorted("abcdefgh")
+
+
 def test_peft_reads_it(tmp_path: Path):
     model, adapter = saved(tmp_path)
     theirs = peft.PeftModel.from_pretrained(base_model(), str(tmp_path))

@@ -148,8 +148,8 @@ class LoRA:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Inside the block the model is the base model, to the bit. May be nested. A merged adapter is merged again
-        at the end."""
+        """Inside the block the model computes with the very base weights, and nothing else. May be nested. A merged
+        adapter is merged again at the end."""
         layers = self._wrapped().values()
         if self._disabled:
             yield
@@ -180,6 +180,8 @@ class LoRA:
         directory.mkdir(parents=True, exist_ok=True)
         config = copy.copy(self._peft_config)
         config.inference_mode = True  # what PEFT itself saves: a loaded adapter is for use unless training is asked for
+        if not isinstance(config.target_modules, str):
+            config.target_modules = sorted(config.target_modules)  # a set in PEFT: the file would differ by chance
         config.save_pretrained(str(directory))
         tensors = {key: p.detach().cpu().contiguous() for key, p in self._peft_named_parameters().items()}
         safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
