@@ -1,0 +1,84 @@
+"""What this package offers to the host. Names and import strings only: nothing is imported before it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pluggy
+
+hookimpl = pluggy.HookimplMarker("scratch")
+
+_SMALL_TASK = {"n_train": 64, "n_held_out": 16}
+_SMALL_GRPO = {"steps": 2, "prompts_per_step": 4, "group_size": 2, "warmup_steps": 0}
+
+
+@hookimpl
+def register_tasks(register: Any) -> None:
+    register(
+        "corpus",
+        "align_scratch.corpus:Corpus",
+        config="align_scratch.config:CorpusConfig",
+        summary="English prose and verse, or a text file of yours (--data)",
+        provides=("text",),
+        smoke={"passage_chars": 200},
+        data="path",
+    )
+    register(
+        "sort",
+        "align_scratch.sorting:Sort",
+        config="align_scratch.config:SortConfig",
+        summary="sort digits; most demonstrations show the order that the reward does not want",
+        provides=("text", "checker"),
+        smoke={"length": 3, **_SMALL_TASK},
+    )
+    register(
+        "add",
+        "align_scratch.addition:Add",
+        config="align_scratch.config:AddConfig",
+        summary="add two numbers digit by digit",
+        provides=("text", "checker"),
+        smoke={"digits": 1, **_SMALL_TASK},
+    )
+    register(
+        "reverse",
+        "align_scratch.reversal:Reverse",
+        config="align_scratch.config:ReverseConfig",
+        summary="write letters backwards",
+        provides=("text", "checker"),
+        smoke={"length": 3, **_SMALL_TASK},
+    )
+
+
+@hookimpl
+def register_trainers(register: Any) -> None:
+    register(
+        "sft",
+        "align_scratch.sft:SFT",
+        config="align_scratch.config:SFTConfig",
+        summary="supervised fine-tuning on a task's demonstrations",
+        provides=("lm",),
+        needs={
+            "model": ["causal-lm"],
+            "tokenizer": ["eos"],
+            "task": ["checker"],
+            "sampler": ["full-support"],
+        },
+        defaults={"task": "sort", "sampler": "multinomial"},
+        smoke={"steps": 2, "batch_size": 8, "warmup_steps": 0},
+    )
+    register(
+        "grpo",
+        "align_scratch.grpo:GRPO",
+        config="align_scratch.config:GRPOConfig",
+        summary="group relative policy optimization against a task's checker",
+        provides=("rl",),
+        needs={
+            "model": ["causal-lm"],
+            "tokenizer": ["eos"],
+            "task": ["checker"],
+            "sampler": ["full-support"],
+        },
+        defaults={"task": "sort", "sampler": "multinomial"},
+        smoke=_SMALL_GRPO,
+        warm_start={"trainer": "sft", "options": {"stop_at": 0.38}},
+    )

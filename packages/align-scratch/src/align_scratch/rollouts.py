@@ -1,0 +1,142 @@
+"""Rollouts: completions of prompts, sampled from a model and marked by a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align_scratch.errors import CheckerFailed, DoesNotFit
+from align_scratch.problems import Score as Mark
+from align_scratch.protocols import Example, Model, Sampler, Score, Task, Tokenizer
+from inference_scratch.generate import Generation, generate
+from inference_scratch.score import Sequences, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """N = prompts x group_size completions; row i * group_size + j is the j-th of prompt i."""
+
+    examples: Sequence[Example]
+    """The P prompts, each once."""
+    completions: Sequence[str]
+    scores: Sequence[Score]
+    generation: Generation
+    """Ids, lengths and the sampler's log-probabilities: (N, T_new), (N,), (N, T_new)."""
+    sequences: Sequences
+    """The same ids behind their prompts, ready to be scored again."""
+    rewards: Tensor
+    """(P, G) fp64 on the CPU; NaN where the checker failed or gave no finite reward."""
+
+    @property
+    def group_size(self) -> int:
+        return self.rewards.shape[1]
+
+
+class Prompts:
+    """Examples with their prompts' ids, encoded once."""
+
+    def __init__(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> None:
+        self.examples = examples
+        self.ids = tokenizer.encode_batch([example.prompt for example in examples])
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def select(self, rows: Sequence[int]) -> tuple[list[Example], list[list[int]]]:
+        return [self.examples[row] for row in rows], [self.ids[row] for row in rows]
+
+
+def longest_answer(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
+    """Tokens of the longest answer, its end mark included."""
+    return 1 + max(map(len, tokenizer.encode_batch(list({example.answer for example in examples}))))
+
+
+def roll_out(
+    model: Model,
+    tokenizer: Tokenizer,
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    *,
+    sampler: Sampler,
+    group_size: int = 1,
+    max_new_tokens: int,
+    generator: torch.Generator,
+) -> Rollouts:
+    """Sample `group_size` completions of each prompt, which is read once, and have the task mark them.
+
+    Raises CheckerFailed if the task cannot mark any of them.
+    """
+    generation = generate(
+        model,
+        prompts,
+        sampler=sampler,
+        max_new_tokens=max_new_tokens,
+        generator=generator,
+        eos_id=tokenizer.eos_id,
+        samples_per_prompt=group_size,
+    )
+    completions = tokenizer.decode_batch(generation.to_lists())
+    scores = list(_marks(task, examples, completions, group_size))
+    rewards = torch.tensor([score.reward for score in scores], dtype=torch.float64)
+    if rewards.isnan().all():
+        raise CheckerFailed(f"task: none of {len(scores)} completions could be marked: {scores[0].explanation}")
+    return Rollouts(
+        examples=examples,
+        completions=completions,
+        scores=scores,
+        generation=generation,
+        sequences=join(prompts, generation),
+        rewards=rewards.view(len(examples), group_size),
+    )
+
+
+def _marks(task: Task, examples: Sequence[Example], completions: Sequence[str], group_size: int) -> Iterator[Score]:
+    """One score a completion. A checker that raises, or gives no finite reward, costs that completion its mark only."""
+    for row, completion in enumerate(completions):
+        try:
+            score = task.check(examples[row // group_size], completion)
+            if math.isfinite(score.reward):
+                yield score
+                continue
+            problem = f"the checker gave the reward {score.reward}"
+        except Exception as error:  # a task's own code, fed with text that nobody has seen before
+            problem = f"the checker failed: {type(error).__name__}: {error}"
+        yield Mark(reward=math.nan, correct=False, explanation=problem[:500])
+
+
+def check_fit(
+    *,
+    model: Model,
+    tokenizer: Tokenizer,
+    sampler: Sampler | None,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+) -> None:
+    """Refuse before any work what could only go wrong later. Raises DoesNotFit, saying what would help."""
+    if tokenizer.eos_id is None:
+        raise DoesNotFit(
+            "tokenizer: has no eos_id, but a completion must be able to end: use one that has, such as bpe or byte"
+        )
+    if not prompts:
+        raise DoesNotFit("task: has no examples to train on")
+    longest = max(map(len, prompts))
+    if min(map(len, prompts)) == 0:
+        raise DoesNotFit("task: has a prompt without tokens, and a model needs at least one to start from")
+    if model.max_length is not None and longest + max_new_tokens > model.max_length:
+        raise DoesNotFit(
+            f"model: reads {model.max_length} tokens at most, but the task's longest prompt ({longest}) and completion "
+            f"({max_new_tokens}) need {longest + max_new_tokens}: enlarge the model's context, make the task easier, "
+            "or use a tokenizer with longer tokens"
+        )
+    if sampler is not None:
+        probe = torch.linspace(-20.0, 20.0, model.vocab_size)[None]  # (1, V)
+        if not bool(sampler.log_probs(probe).isfinite().all()):
+            raise DoesNotFit(
+                "sampler: gives some tokens no probability, so what it samples is not the model's policy and ratios of "
+                "probabilities are biased: use one with full support, such as multinomial"
+            )

@@ -1,0 +1,134 @@
+"""What the trainers here share in state: an optimizer over what is trainable, and everything a resumed run needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from align_scratch.config import GRPOConfig, SFTConfig
+from align_scratch.errors import DoesNotFit, TrainingDiverged
+from align_scratch.protocols import Model
+
+
+def trainable(model: Model) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name. Raises DoesNotFit if there are none."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not named:
+        raise DoesNotFit("model: every parameter is frozen, so there is nothing to train")
+    return named
+
+
+def adamw(named: Mapping[str, nn.Parameter], config: SFTConfig | GRPOConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) with decay on matrices only: biases and norms have no direction to shrink."""
+    groups = [
+        {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in named.values())
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+
+
+def update(
+    optimizer: torch.optim.Optimizer,
+    named: Mapping[str, nn.Parameter],
+    *,
+    loss: float,
+    lr: float,
+    grad_clip: float | None,
+    where: str,
+) -> float:
+    """One optimizer step on the gradients at hand, which are then cleared: the gradient's norm before clipping.
+
+    Raises TrainingDiverged before touching a weight if the loss or the gradient is not finite.
+    """
+    # Clipping first is harmless: a gradient that is not finite is thrown away just below.
+    norm = nn.utils.clip_grad_norm_(named.values(), math.inf if grad_clip is None else grad_clip)
+    if not (math.isfinite(loss) and bool(norm.isfinite())):
+        optimizer.zero_grad(set_to_none=True)
+        raise TrainingDiverged(
+            f"{where}: loss {loss}, gradient norm {float(norm)}: not finite, so the step was not taken; "
+            "a lower learning rate is the first thing to try"
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)
+
+
+# --- everything that training changes ------------------------------------------------------------------------------
+
+
+def model_state(model: Model) -> dict[str, Tensor]:
+    """What is trainable, and the persistent buffers: copies, by name."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # all names of tied ones
+    state = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
+    return state | {name: t.detach().clone() for name, t in model.state_dict().items() if name not in parameters}
+
+
+def load_model_state(model: Model, state: Mapping[str, Tensor]) -> None:
+    """Copy a state in place. Raises ValueError if names or shapes differ from what the model has."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # all names of tied ones
+    places: dict[str, Tensor] = dict(trainable(model))
+    places |= {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
+    _copy(places, state, "model")
+
+
+def _copy(places: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:
+    if places.keys() != state.keys():
+        odd = sorted(places.keys() ^ state.keys())
+        raise ValueError(f"{what}: the state has other names than this model: {', '.join(odd[:3])}")
+    with torch.no_grad():
+        for name, place in places.items():
+            if place.shape != state[name].shape:
+                raise ValueError(
+                    f"{what}: {name} has shape {tuple(state[name].shape)} in the state, {tuple(place.shape)} here"
+                )
+            place.copy_(state[name])
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> dict[str, dict[str, Any]]:
+    """The moments of each parameter, by the parameter's name; empty before the first step."""
+    return {
+        name: {key: value.clone() if isinstance(value, Tensor) else value for key, value in optimizer.state[p].items()}
+        for name, p in named.items()
+        if optimizer.state.get(p)
+    }
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], state: Mapping[str, Mapping[str, Any]]
+) -> None:
+    if not state.keys() <= named.keys():
+        odd = sorted(state.keys() - named.keys())
+        raise ValueError(f"optimizer: the state has parameters that this model has not: {', '.join(odd[:3])}")
+    optimizer.state.clear()
+    for name, moments in state.items():
+        parameter = named[name]
+        optimizer.state[parameter] = {
+            # `step` is a count and stays where the optimizer keeps it; moments live beside their parameter.
+            key: value.clone().to(value.device if key == "step" and not value.is_cuda else parameter.device)
+            if isinstance(value, Tensor)
+            else value
+            for key, value in moments.items()
+        }
+
+
+def random_state(device: torch.device, generator: torch.Generator) -> dict[str, Tensor]:
+    """Torch's global generators, from which dropout draws, and the trainer's own."""
+    state = {"torch": torch.get_rng_state(), "own": generator.get_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def load_random_state(device: torch.device, generator: torch.Generator, state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    generator.set_state(state["own"].cpu())
