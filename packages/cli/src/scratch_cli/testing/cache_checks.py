@@ -110,6 +110,7 @@ def check_cache_select(subject: Subject) -> None:
         model(ids, lengths=torch.tensor(lengths), cache=cache)
         chosen = cache.select(torch.tensor(rows))
         _require_lengths(chosen, [lengths[r] for r in rows], f"after select({rows})")
+        _require_lengths(cache, lengths, f"of the old cache after select({rows})")
         tails = random_ids(4, more, 5)
         for t in range(more):
             model(tails[:, t : t + 1], cache=chosen)

@@ -33,6 +33,8 @@ class Bench:
     model: Any
     adapter: Any
     steps: int
+    frozen: frozenset[str]
+    """Names of the parameters that were frozen before the trainer was built."""
 
 
 def bench(
@@ -72,11 +74,12 @@ def bench(
     except ScratchError as error:
         raise CheckFailed(f"the smoke options must go with steps = {STEPS}: {error}") from error
     sampler = _built(parts["sampler"]) if "sampler" in parts else None
+    still = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
     torch.manual_seed(SEED)
     trainer = subject.cls()(
         config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, adapter=adapter, seed=SEED
     )
-    return Bench(trainer, model, adapter, config.steps)
+    return Bench(trainer, model, adapter, config.steps, still)
 
 
 def _built(part: Part) -> Any:
