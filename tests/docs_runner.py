@@ -30,6 +30,8 @@ BLOCK = re.compile(
     r"```(?P<language>[a-z]+)(?: title=\"(?P<title>[^\"\n]+)\")?\n(?P<body>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
+SITE = ".site"
+"""Below the workspace: where the page's own packages are installed."""
 LANGUAGES = {"console", "python", "toml", "json", "sh", "text"}
 
 
@@ -85,18 +87,12 @@ def output_pattern(shown: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def environment(workspace: Path) -> dict[str, str]:
-    """What commands see: this interpreter's `scratch`, `python` and `pip`, and a `pip install` that touches nothing.
-
-    Packages go to a directory of the workspace, without dependencies, which are all installed already, and without
-    a network if the build tool is installed too.
-    """
-    site = workspace / ".site"
-    variables = {
-        **os.environ,
+    """What commands see: this interpreter's `scratch` and `python`, and what they have installed in the workspace."""
+    ours = ("SCRATCH_", "_SCRATCH_", "PYTEST_")  # settings of whoever runs the tests
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(ours)},
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])),
-        "PIP_TARGET": str(site),
-        "PIP_NO_DEPS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(workspace / SITE), os.environ.get("PYTHONPATH", "")])),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "NO_COLOR": "1",
         "COLUMNS": "120",
@@ -104,16 +100,20 @@ def environment(workspace: Path) -> dict[str, str]:
         "PYTHONUTF8": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    if importlib.util.find_spec("hatchling") is not None:
-        variables["PIP_NO_BUILD_ISOLATION"] = "0"  # pip reads this flag's variable the other way round: 0 is "no"
-        variables["PIP_NO_INDEX"] = "1"
-    return variables
 
 
 def arguments(line: str) -> list[str]:
+    """The words of a command, with this interpreter for `python`, and a `pip install` that touches nothing outside.
+
+    Packages go to a directory of the workspace, without their dependencies, which are all installed already, and
+    without a network if the build tool is installed too.
+    """
     words = shlex.split(line)
-    programs = {"python": [sys.executable], "pip": [sys.executable, "-m", "pip"]}
-    return programs.get(words[0], words[:1]) + words[1:]
+    if words[:2] == ["pip", "install"]:
+        offline = importlib.util.find_spec("hatchling") is not None
+        extra = ["--no-build-isolation", "--no-index"] if offline else []
+        return [sys.executable, "-m", "pip", "install", "--target", SITE, "--no-deps", *extra, *words[2:]]
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
 def execute(argv: list[str], workspace: Path, variables: Mapping[str, str]) -> tuple[int, str]:
