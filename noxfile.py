@@ -89,7 +89,9 @@ def isolated(session: nox.Session, package: str) -> None:
 def environment(session: nox.Session) -> None:
     """All seven packages and every test tool in one environment, which the sessions below share."""
     oracles = sorted({name for names in ORACLES.values() for name in names})
-    install(session, *map(path_of, MAY_IMPORT), path_of("cli") + "[testing]", *TEST_TOOLS, *oracles, "mypy")
+    install(
+        session, *map(path_of, MAY_IMPORT), path_of("cli") + "[testing]", *TEST_TOOLS, *oracles, "mypy", "hatchling"
+    )
 
 
 def shared_python() -> str:
@@ -121,7 +123,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every command and snippet of README, guide and plugin guide runs; the option tables are up to date."""
     python = shared_python()
-    session.run(python, "-m", "scratch_cli.options", "--check", "packages", external=True)
+    readmes = [str(Path(path_of(package)) / "README.md") for package in MAY_IMPORT]
+    session.run(python, "-m", "scratch_cli.options", "--check", *readmes, external=True)
     pytest(session, "tests/test_docs.py", "tests/test_writing_a_plugin.py", python=python)
 
 
