@@ -37,6 +37,7 @@ ORACLES: dict[str, list[str]] = {
 }
 """What the tests of a package compare against and the package itself does not need."""
 
+DOCUMENT_TESTS = ["tests/test_docs.py", "tests/test_readme.py", "tests/test_writing_a_plugin.py"]
 TEST_TOOLS = ["pytest", "pytest-xdist", "hypothesis"]
 
 nox.options.default_venv_backend = "virtualenv"
@@ -102,8 +103,8 @@ def shared_python() -> str:
 @nox.session(venv_backend="none", requires=["environment"])
 def together(session: nox.Session) -> None:
     """What needs several packages: every combination, the main job, resuming, the rules of the repository."""
-    pytest(session, "tests", "--ignore=tests/test_contracts.py", "--ignore=tests/test_docs.py",
-           "--ignore=tests/test_writing_a_plugin.py", python=shared_python())  # fmt: skip
+    elsewhere = [f"--ignore={test}" for test in (*DOCUMENT_TESTS, "tests/test_contracts.py")]
+    pytest(session, "tests", *elsewhere, python=shared_python())
 
 
 @nox.session(venv_backend="none", requires=["environment"])
@@ -125,7 +126,7 @@ def docs(session: nox.Session) -> None:
     python = shared_python()
     readmes = [str(Path(path_of(package)) / "README.md") for package in MAY_IMPORT]
     session.run(python, "-m", "scratch_cli.options", "--check", *readmes, external=True)
-    pytest(session, "tests/test_docs.py", "tests/test_writing_a_plugin.py", python=python)
+    pytest(session, *DOCUMENT_TESTS, python=python)
 
 
 @nox.session
