@@ -138,7 +138,7 @@ def build(config_cls: type[C], values: Mapping[str, Any], section: str) -> C:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         raised = first.get("ctx", {}).get("error")
-        if isinstance(getattr(raised, "exit_code", None), int):
+        if isinstance(raised, ValueError) and isinstance(getattr(raised, "exit_code", None), int):
             raise raised from error  # bad data, say, and not a value that is wrong by itself
         raise UsageError(_explain(first, config_cls, ready, section)) from error
     # pydantic checks with a subclass of its own; what is handed on is the class that the part knows.

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,17 +87,6 @@ def _built(part: Part) -> Any:
 
 def has_linear_layers(subject: Subject) -> bool:
     return "linear-layers" in subject.partner("model").provides
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Bit-equality is promised on one CPU thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def repeatable(metrics: Mapping[str, Any]) -> dict[str, Any]:

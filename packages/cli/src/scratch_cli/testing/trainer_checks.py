@@ -55,11 +55,10 @@ def check_weights_change(subject: Subject) -> None:
 
 def check_repeatable(subject: Subject) -> None:
     """Two runs from the same seeds give the same metrics and the same weights, to the bit."""
-    with on.one_thread():
-        runs = []
-        for _ in range(2):
-            bench = on.bench(subject)
-            runs.append(([on.repeatable(m) for m in bench.trainer.train()], on.snapshot(bench)))
+    runs = []
+    for _ in range(2):
+        bench = on.bench(subject)
+        runs.append(([on.repeatable(m) for m in bench.trainer.train()], on.snapshot(bench)))
     for step, (a, b) in enumerate(zip(runs[0][0], runs[1][0], strict=False), start=1):
         found = on.same_metrics(a, b)
         require(found is None, f"the same seeds, step {step}: {found}")
@@ -80,33 +79,32 @@ def check_resume_with_adapter(subject: Subject) -> None:
 
 
 def _check_resume(subject: Subject, *, with_adapter: bool, ks: tuple[int, ...]) -> None:
-    with on.one_thread():
-        straight = on.bench(subject, with_adapter=with_adapter)
-        metrics, states = [], {}
-        for step, m in enumerate(straight.trainer.train(), start=1):
-            metrics.append(on.repeatable(m))
-            if step in ks:
-                states[step] = on.through_storage(straight.trainer.state_dict())
-        end = on.snapshot(straight)
-        usable = {k: state for k, state in states.items() if k < len(metrics)}
-        require(usable, f"train() ended after {len(metrics)} steps, too early to resume; smoke options must allow more")
-        untouched = on.bench(subject, with_adapter=with_adapter)
-        for step, m in enumerate(untouched.trainer.train(), start=1):
+    straight = on.bench(subject, with_adapter=with_adapter)
+    metrics, states = [], {}
+    for step, m in enumerate(straight.trainer.train(), start=1):
+        metrics.append(on.repeatable(m))
+        if step in ks:
+            states[step] = on.through_storage(straight.trainer.state_dict())
+    end = on.snapshot(straight)
+    usable = {k: state for k, state in states.items() if k < len(metrics)}
+    require(usable, f"train() ended after {len(metrics)} steps, too early to resume; smoke options must allow more")
+    untouched = on.bench(subject, with_adapter=with_adapter)
+    for step, m in enumerate(untouched.trainer.train(), start=1):
+        found = on.same_metrics(m, metrics[step - 1])
+        require(found is None, f"calling state_dict() changes the run: at step {step} {found}")
+    for k, state in usable.items():
+        # Everything that is not in the state starts from somewhere else.
+        resumed = on.bench(subject, model_seed=99, with_adapter=with_adapter, like=straight.model)
+        torch.manual_seed(99)
+        resumed.trainer.load_state_dict(state)
+        followed = list(resumed.trainer.train())
+        expected = len(metrics) - k
+        require(len(followed) == expected, f"resumed after {k}: takes {len(followed)} steps more, not {expected}")
+        for step, m in enumerate(followed, start=k + 1):
             found = on.same_metrics(m, metrics[step - 1])
-            require(found is None, f"calling state_dict() changes the run: at step {step} {found}")
-        for k, state in usable.items():
-            # Everything that is not in the state starts from somewhere else.
-            resumed = on.bench(subject, model_seed=99, with_adapter=with_adapter, like=straight.model)
-            torch.manual_seed(99)
-            resumed.trainer.load_state_dict(state)
-            followed = list(resumed.trainer.train())
-            expected = len(metrics) - k
-            require(len(followed) == expected, f"resumed after {k}: takes {len(followed)} steps more, not {expected}")
-            for step, m in enumerate(followed, start=k + 1):
-                found = on.same_metrics(m, metrics[step - 1])
-                require(found is None, f"resumed after {k}: at step {step} {found} (resumed, straight)")
-            found = on.difference(on.snapshot(resumed), end)
-            require(found is None, f"resumed after {k}: at the end {found} (resumed, straight)")
+            require(found is None, f"resumed after {k}: at step {step} {found} (resumed, straight)")
+        found = on.difference(on.snapshot(resumed), end)
+        require(found is None, f"resumed after {k}: at the end {found} (resumed, straight)")
 
 
 def check_state_is_not_shared(subject: Subject) -> None:
@@ -149,20 +147,19 @@ def check_evaluate_changes_nothing(subject: Subject) -> None:
 
 def check_judging_between_steps(subject: Subject) -> None:
     """A run in which evaluate() and samples() are called between steps is the run without them, to the bit."""
-    with on.one_thread():
-        runs = []
-        for judged in (False, True):
-            bench = on.bench(subject)
-            metrics = []
-            for m in bench.trainer.train():
-                metrics.append(on.repeatable(m))
-                if judged and len(metrics) in (1, 4):
-                    bench.trainer.evaluate()
-                    if hasattr(bench.trainer, "samples"):
-                        bench.trainer.samples(2)
-                if len(metrics) == 6:
-                    break
-            runs.append((metrics, on.snapshot(bench)))
+    runs = []
+    for judged in (False, True):
+        bench = on.bench(subject)
+        metrics = []
+        for m in bench.trainer.train():
+            metrics.append(on.repeatable(m))
+            if judged and len(metrics) in (1, 4):
+                bench.trainer.evaluate()
+                if hasattr(bench.trainer, "samples"):
+                    bench.trainer.samples(2)
+            if len(metrics) == 6:
+                break
+        runs.append((metrics, on.snapshot(bench)))
     for step, (a, b) in enumerate(zip(runs[0][0], runs[1][0], strict=True), start=1):
         found = on.same_metrics(a, b)
         require(found is None, f"evaluate() between steps changes the run: at step {step} {found} (without, with)")
