@@ -45,7 +45,10 @@ FAULTS = {
 BAD_CALLS = {
     "missing config": ('"p", "m:C", summary="s"', "config"),
     "missing summary": ('"p", "m:C", config="m:D"', "summary"),
-    "unknown keyword": ('"p", "m:C", config="m:D", summary="s", sumary="t"', "sumary"),
+    "unknown keyword": (
+        '"p", "m:C", config="m:D", summary="s", sumary="t"',
+        "TypeError: register() got an unexpected keyword argument 'sumary'",
+    ),
     "target is a class": ('"p", dict, config="m:D", summary="s"', 'target must be text of the form "module:attribute"'),
     "target without attribute": ('"p", "m.C", config="m:D", summary="s"', "module:attribute"),
     "config is no import string": ('"p", "m:C", config="m D:E", summary="s"', "module:attribute"),

@@ -9,7 +9,7 @@
         register("gpt", "gpt_scratch.model:GPT", config="gpt_scratch.config:GPTConfig", summary="...", smoke={...})
 
 and an entry point in the group `scratch`, named like the distribution, whose value is `<import name>.plugin`.
-Each hook receives a `register` callable (`scratch_cli.registry.Register`); what is registered is a name and import
+Each hook receives a `register` callable (`scratch_cli.registration.Register`); what is registered is a name and import
 strings, resolved at first use, so a plugin module imports nothing but pluggy.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from scratch_cli.registry import Register, RegisterCommand
+    from scratch_cli.registration import Register, RegisterCommand
 
 PROJECT = "scratch"
 hookspec = pluggy.HookspecMarker(PROJECT)

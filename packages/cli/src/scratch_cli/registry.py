@@ -16,308 +16,35 @@ import difflib
 import importlib.metadata
 import inspect
 import os
-import pkgutil
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import pluggy
 
 from scratch_cli import hookspecs
 from scratch_cli.errors import PluginError, UsageError
+from scratch_cli.parts import KINDS, Command, Failure, Part, one_line
+from scratch_cli.registration import Register, RegisterCommand, Stage
+
+__all__ = [
+    "KINDS",
+    "Command",
+    "Failure",
+    "Part",
+    "Register",
+    "RegisterCommand",
+    "Registry",
+    "discover",
+    "nearest",
+    "normalized",
+]
 
 GROUP = "scratch"
-KINDS = ("tokenizer", "model", "sampler", "trainer", "adapter", "task")
 ALLOW_LIST = "SCRATCH_PLUGINS"
 """Environment variable: comma-separated distributions to look at. Set but empty: none. Not set: all."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
-
-
-# --- what is registered --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part that a package offers: names and import strings, nothing imported yet."""
-
-    kind: str
-    name: str
-    distribution: str
-    version: str
-    target: str
-    config: str
-    summary: str
-    provides: tuple[str, ...] = ()
-    """Capabilities that partners may need."""
-    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Kind of partner -> capabilities it must provide. The partner is then required."""
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    """Kind of partner -> the part to take when the user names none."""
-    smoke: Mapping[str, Any] = field(default_factory=dict)
-    """Option values that make the part tiny and quick."""
-    data: str | None = None
-    """Tasks: the config field that `--data FILE` sets."""
-    warm_start: Mapping[str, Any] | None = None
-    """Trainers: `{"trainer": name, "options": {...}}`, to be run first on an untrained model."""
-
-    @property
-    def qualified(self) -> str:
-        """`name@distribution`, which is never ambiguous."""
-        return f"{self.name}@{self.distribution}"
-
-    @property
-    def label(self) -> str:
-        """How messages speak of the part."""
-        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
-
-    def load(self) -> Any:
-        """The class that `target` names.
-
-        Raises PluginError, naming the distribution, its version and what is missing.
-        """
-        return _resolve(self.target, self)
-
-    def load_config(self) -> type[Any]:
-        """The dataclass that `config` names. Raises PluginError like `load`."""
-        loaded: type[Any] = _resolve(self.config, self)
-        return loaded
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One sub-command that a package offers."""
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    summary: str
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.name}@{self.distribution}"
-
-    @property
-    def label(self) -> str:
-        return f"command {self.name!r} ({self.distribution} {self.version})"
-
-    def load(self) -> Any:
-        """The click command that `target` names. Raises PluginError, naming the distribution and what is missing."""
-        return _resolve(self.target, self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A plugin that could not be used: which one, and one line that says why."""
-
-    distribution: str
-    version: str
-    error: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version}: {self.error}"
-
-
-def _resolve(target: str, owner: Part | Command) -> Any:
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return pkgutil.resolve_name(target)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            missing = f"the module {error.name!r} is missing"
-        else:
-            missing = _one_line(error)
-        raise PluginError(
-            f"{owner.label} cannot be loaded from {target!r}: {missing}; "
-            f"repair it with: pip install --force-reinstall {owner.distribution}"
-        ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The error's type and message in one line of bounded length."""
-    if isinstance(error, SyntaxError):
-        text = f"{error.msg} ({error.filename}, line {error.lineno})"
-    else:
-        text = str(error)
-    text = " ".join(text.split())
-    text = text if len(text) <= 500 else text[:499] + "…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def normalized(distribution: str) -> str:
-    """A distribution's name as PyPI compares it: case, `-`, `_` and `.` do not matter."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-# --- the callables that hooks receive ------------------------------------------------------------------------------
-
-
-class Register(Protocol):
-    """What `register_tokenizers` ... `register_tasks` receive."""
-
-    def __call__(
-        self,
-        name: str,
-        target: str,
-        /,
-        *,
-        config: str,
-        summary: str,
-        provides: Iterable[str] = (),
-        needs: Mapping[str, Iterable[str]] = ...,
-        defaults: Mapping[str, str] = ...,
-        smoke: Mapping[str, Any] = ...,
-        data: str | None = None,
-        warm_start: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Offer the part `name`, whose class is `target` and whose config dataclass is `config` ("module:attr").
-
-        provides: capabilities that partners may need.
-        needs: {kind: [capabilities of the partner]}; the partner is then required.
-        defaults: {kind: name} of the partner that the host takes when the user names none.
-        smoke: option values (fields of `config`) that make the part tiny and quick.
-        data: tasks only, the config field that `--data FILE` sets.
-        warm_start: trainers only, {"trainer": name, "options": {...}}: run this one first on an untrained model.
-
-        Raises TypeError or ValueError for an argument that makes no sense; the plugin is then reported as broken.
-        """
-
-
-class RegisterCommand(Protocol):
-    """What `register_commands` receives."""
-
-    def __call__(self, name: str, target: str, /, *, summary: str) -> None:
-        """Offer the sub-command `name`; `target` ("module:attr") is a click command, imported when it is called."""
-
-
-class _Stage:
-    """What one plugin has registered so far. Dropped as a whole if anything in the plugin fails."""
-
-    def __init__(self, distribution: str, version: str) -> None:
-        self.distribution = distribution
-        self.version = version
-        self.parts: list[Part] = []
-        self.commands: list[Command] = []
-        self.open = True
-
-    def register(self, kind: str) -> Register:
-        def register(
-            name: str,
-            target: str,
-            /,
-            *,
-            config: str,
-            summary: str,
-            provides: Iterable[str] = (),
-            needs: Mapping[str, Iterable[str]] = _EMPTY,
-            defaults: Mapping[str, str] = _EMPTY,
-            smoke: Mapping[str, Any] = _EMPTY,
-            data: str | None = None,
-            warm_start: Mapping[str, Any] | None = None,
-        ) -> None:
-            where = f"register({name!r}) of {kind}s"
-            self._check(where, name, summary, target=target, config=config)
-            if any(part.kind == kind and part.name == name for part in self.parts):
-                raise ValueError(f"{where}: the name is registered twice")
-            if data is not None and kind != "task":
-                raise ValueError(f"{where}: data is only for tasks")
-            if warm_start is not None:
-                if kind != "trainer":
-                    raise ValueError(f"{where}: warm_start is only for trainers")
-                if not isinstance(warm_start, Mapping) or set(warm_start) != {"trainer", "options"}:
-                    raise ValueError(f'{where}: warm_start must be {{"trainer": name, "options": {{...}}}}')
-                _expect(where, "warm_start['trainer']", warm_start["trainer"], str)
-                warm_start = {
-                    "trainer": warm_start["trainer"],
-                    "options": _options(where, "warm_start['options']", warm_start["options"]),
-                }
-            if data is not None:
-                _expect(where, "data", data, str)
-            self.parts.append(
-                Part(
-                    kind=kind,
-                    name=name,
-                    distribution=self.distribution,
-                    version=self.version,
-                    target=target,
-                    config=config,
-                    summary=summary,
-                    provides=_strings(where, "provides", provides),
-                    needs={
-                        k: _strings(where, f"needs[{k!r}]", v)
-                        for k, v in _partners(where, "needs", needs, kind).items()
-                    },
-                    defaults={
-                        k: _expect(where, f"defaults[{k!r}]", v, str)
-                        for k, v in _partners(where, "defaults", defaults, kind).items()
-                    },
-                    smoke=_options(where, "smoke", smoke),
-                    data=data,
-                    warm_start=warm_start,
-                )
-            )
-
-        return register
-
-    def register_command(self, name: str, target: str, /, *, summary: str) -> None:
-        where = f"register({name!r}) of commands"
-        self._check(where, name, summary, target=target)
-        if any(command.name == name for command in self.commands):
-            raise ValueError(f"{where}: the name is registered twice")
-        self.commands.append(
-            Command(name=name, distribution=self.distribution, version=self.version, target=target, summary=summary)
-        )
-
-    def _check(self, where: str, name: object, summary: object, **targets: object) -> None:
-        if not self.open:
-            raise RuntimeError(f"{where}: called after the hook had returned")
-        if not isinstance(name, str) or not _NAME.match(name) or name == "none":
-            raise ValueError(
-                f"{where}: a name starts with a letter or digit, goes on with those, '.', '_' or '-', and is not 'none'"
-            )
-        if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
-            raise ValueError(f"{where}: summary must be one line of text")
-        for key, value in targets.items():
-            if not isinstance(value, str) or not _TARGET.match(value):
-                raise ValueError(f'{where}: {key} must be text of the form "module:attribute", got {value!r}')
-
-
-def _expect(where: str, key: str, value: Any, expected: type[Any]) -> Any:
-    if not isinstance(value, expected):
-        raise TypeError(f"{where}: {key} must be {expected.__name__}, got {value!r}")
-    return value
-
-
-def _strings(where: str, key: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{where}: {key} must be a list of names, got {value!r}")
-    return tuple(_expect(where, f"{key} entry", item, str) for item in value)
-
-
-def _partners(where: str, key: str, value: Any, kind: str) -> Mapping[str, Any]:
-    _expect(where, key, value, Mapping)
-    for partner in value:
-        if partner not in KINDS or partner == kind:
-            others = ", ".join(k for k in KINDS if k != kind)
-            raise ValueError(f"{where}: {key} names {partner!r}, which is no kind of partner; there are {others}")
-    return dict(value)
-
-
-def _options(where: str, key: str, value: Any) -> Mapping[str, Any]:
-    _expect(where, key, value, Mapping)
-    for option in value:
-        _expect(where, f"{key} option", option, str)
-    return dict(value)
-
-
-# --- the registry --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,6 +132,11 @@ class Registry:
         return "; broken plugins: " + "; ".join(str(failure) for failure in self.failures)
 
 
+def normalized(distribution: str) -> str:
+    """A distribution's name as PyPI compares it: case, `-`, `_` and `.` do not matter."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` if one of the known names is close, else nothing."""
     known = list(known)
@@ -444,7 +176,7 @@ def discover(
             for key in sorted(missing)
         ]
 
-    stages: list[_Stage] = []
+    stages: list[Stage] = []
     uses = Counter(ep.name for ep, _, _ in candidates)
     taken: dict[str, str] = {}
     # A plugin called like its distribution has the first right to that entry-point name.
@@ -463,14 +195,14 @@ def discover(
             continue
         claimed.add(ep.name)
         taken.setdefault(ep.name, f"{distribution} {version}")
-        stage = _Stage(distribution, version)
+        stage = Stage(distribution, version)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 _collect(ep, stage)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: a plugin that exits on import must not take the host along
-            failures.append(Failure(distribution=distribution, version=version, error=_one_line(error)))
+            failures.append(Failure(distribution=distribution, version=version, error=one_line(error)))
         else:
             stages.append(stage)
         finally:
@@ -495,7 +227,7 @@ def _origin(ep: importlib.metadata.EntryPoint) -> tuple[str, str]:
     return ep.dist.name, ep.dist.version
 
 
-def _collect(ep: importlib.metadata.EntryPoint, stage: _Stage) -> None:
+def _collect(ep: importlib.metadata.EntryPoint, stage: Stage) -> None:
     """Import one plugin and call its hooks. Raises whatever is wrong with it."""
     plugin = ep.load()
     manager = pluggy.PluginManager(hookspecs.PROJECT)

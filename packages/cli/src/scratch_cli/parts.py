@@ -1,0 +1,122 @@
+"""What packages offer: parts and commands as names and import strings, and plugins that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scratch_cli.errors import PluginError
+
+KINDS = ("tokenizer", "model", "sampler", "trainer", "adapter", "task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part that a package offers: names and import strings, nothing imported yet."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+    config: str
+    summary: str
+    provides: tuple[str, ...] = ()
+    """Capabilities that partners may need."""
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kind of partner -> capabilities it must provide. The partner is then required."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Kind of partner -> the part to take when the user names none."""
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    """Option values that make the part tiny and quick."""
+    data: str | None = None
+    """Tasks: the config field that `--data FILE` sets."""
+    warm_start: Mapping[str, Any] | None = None
+    """Trainers: `{"trainer": name, "options": {...}}`, to be run first on an untrained model."""
+
+    @property
+    def qualified(self) -> str:
+        """`name@distribution`, which is never ambiguous."""
+        return f"{self.name}@{self.distribution}"
+
+    @property
+    def label(self) -> str:
+        """How messages speak of the part."""
+        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
+
+    def load(self) -> Any:
+        """The class that `target` names.
+
+        Raises PluginError, naming the distribution, its version and what is missing.
+        """
+        return _resolve(self.target, self)
+
+    def load_config(self) -> type[Any]:
+        """The dataclass that `config` names. Raises PluginError like `load`."""
+        loaded: type[Any] = _resolve(self.config, self)
+        return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One sub-command that a package offers."""
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    summary: str
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.name}@{self.distribution}"
+
+    @property
+    def label(self) -> str:
+        return f"command {self.name!r} ({self.distribution} {self.version})"
+
+    def load(self) -> Any:
+        """The click command that `target` names. Raises PluginError, naming the distribution and what is missing."""
+        return _resolve(self.target, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A plugin that could not be used: which one, and one line that says why."""
+
+    distribution: str
+    version: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}: {self.error}"
+
+
+def _resolve(target: str, owner: Part | Command) -> Any:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return pkgutil.resolve_name(target)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            missing = f"the module {error.name!r} is missing"
+        else:
+            missing = one_line(error)
+        raise PluginError(
+            f"{owner.label} cannot be loaded from {target!r}: {missing}; "
+            f"repair it with: pip install --force-reinstall {owner.distribution}"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and message in one line of bounded length."""
+    if isinstance(error, SyntaxError):
+        text = f"{error.msg} ({error.filename}, line {error.lineno})"
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    text = text if len(text) <= 500 else text[:499] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
