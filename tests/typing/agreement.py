@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from tokenizers_scratch.bpe import BPETokenizer
     from tokenizers_scratch.byte import ByteTokenizer
     from tokenizers_scratch.char import CharTokenizer
+    from tokenizers_scratch.word import WordTokenizer
 
     # Parts keep the contracts.
-    def tokenizers(byte: ByteTokenizer, char: CharTokenizer, bpe: BPETokenizer) -> tuple[contracts.Tokenizer, ...]:
-        return byte, char, bpe
+    def tokenizers(
+        byte: ByteTokenizer, char: CharTokenizer, bpe: BPETokenizer, word: WordTokenizer
+    ) -> tuple[contracts.Tokenizer, ...]:
+        return byte, char, bpe, word
 
     def models(gpt: GPT, bigram: Bigram, skipgram: SkipGram) -> tuple[contracts.Model, ...]:
         return gpt, bigram, skipgram

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+from tokenizers_scratch.batch import PaddedBatch, Side, pad_rows
 from tokenizers_scratch.errors import TokenizerFileError, UnknownIdError
+from tokenizers_scratch.offsets import Span, spans_of_bytes
 from tokenizers_scratch.special_tokens import AllowedSpecial, SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile, read_tokenizer, write_tokenizer
 from tokenizers_scratch.stream import StreamDecoder
@@ -95,6 +97,32 @@ class BaseTokenizer(ABC):
         """`encode` of each text."""
         return [self.encode(text, allowed_special=allowed_special) for text in each_text(texts)]
 
+    def encode_padded(
+        self,
+        texts: Iterable[str],
+        /,
+        *,
+        max_length: int | None = None,
+        to_max_length: bool = False,
+        padding_side: Side = "right",
+        truncation_side: Side = "right",
+        allowed_special: AllowedSpecial = "none",
+    ) -> PaddedBatch:
+        """`encode` of each text as rows of one length (`batch.pad_rows`), with the mask of what is no padding.
+
+        Raises ValueError if there is no padding token.
+        """
+        if self.pad_id is None:
+            raise ValueError("this tokenizer has no padding token, so rows cannot be filled up")
+        return pad_rows(
+            self.encode_batch(texts, allowed_special=allowed_special),
+            pad_id=self.pad_id,
+            max_length=max_length,
+            to_max_length=to_max_length,
+            padding_side=padding_side,
+            truncation_side=truncation_side,
+        )
+
     def encode_iterable(self, chunks: Iterable[str], /, *, allowed_special: AllowedSpecial = "none") -> Iterator[int]:
         """Ids of one text that comes in chunks, cut anywhere: an open file, say. Equals `encode` of the whole.
 
@@ -118,6 +146,25 @@ class BaseTokenizer(ABC):
     def _encode_plain(self, text: str) -> list[int]:
         """Ids of a text in which nothing is special."""
 
+    def offsets(self, text: str, /, *, allowed_special: AllowedSpecial = "none") -> list[Span]:
+        """For each id of `encode` the characters it stands for: half-open spans (`offsets.py`), shape (T, 2)."""
+        text_of = {i: token for token, i in self.special_tokens.items()}
+        spans: list[Span] = []
+        start = 0
+        for run in self._special_tokens.split((text,), allowed_special):
+            if isinstance(run, int):
+                spans.append((start, start + len(text_of[run])))
+                start += len(text_of[run])
+            else:
+                plain = "".join(run)
+                spans.extend((start + first, start + end) for first, end in self._plain_offsets(plain))
+                start += len(plain)
+        return spans
+
+    def _plain_offsets(self, text: str) -> list[Span]:
+        """Spans for a text in which nothing is special. Right as it stands where the tokens' bytes are the text's."""
+        return spans_of_bytes(text, (len(self._bytes[i]) for i in self._encode_plain(text)))
+
     def tokenize(self, text: str, /, *, allowed_special: AllowedSpecial = "none") -> list[str]:
         r"""The pieces that `encode` cuts the text into, to read. A byte that is no whole character shows as `\xNN`."""
         ids = self.encode(text, allowed_special=allowed_special)
@@ -131,12 +178,12 @@ class BaseTokenizer(ABC):
 
     def decode_batch(self, rows: Iterable[Iterable[int]], /, *, skip_special: bool = True) -> list[str]:
         """`decode` of each row."""
-        return [self.decode(row, skip_special=skip_special) for row in _listed(rows)]
+        return [self.decode(row, skip_special=skip_special) for row in listed(rows)]
 
     def decode_bytes(self, ids: Iterable[int], /, *, skip_special: bool = True) -> bytes:
         """The exact bytes of `ids`."""
         table = self._bytes_without_special if skip_special else self._bytes
-        row = _listed(ids)
+        row = listed(ids)
         if not row:
             return b""
         try:
@@ -193,7 +240,7 @@ def each_text(texts: Iterable[str]) -> Iterator[str]:
         yield text
 
 
-def _listed(values: Iterable[Any]) -> Sequence[Any]:
+def listed(values: Iterable[Any]) -> Sequence[Any]:
     """Values in a list; those of an array or tensor as Python numbers, which is far quicker than one by one."""
     if isinstance(values, list | tuple):
         return values

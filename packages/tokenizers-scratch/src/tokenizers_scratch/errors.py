@@ -25,6 +25,15 @@ class EmptyCorpusError(TokenizerDataError):
     """There is no text to learn a vocabulary from."""
 
 
+class VocabularyTooSmallError(TokenizerDataError):
+    """The training text needs more entries than there may be; says how many."""
+
+    def __init__(self, vocab_size: int, needed: int, reason: str) -> None:
+        super().__init__(f"vocab_size {vocab_size} is too small for this text: it needs at least {needed}, {reason}")
+        self.vocab_size = vocab_size
+        self.needed = needed
+
+
 class UnknownIdError(TokenizerDataError):
     """An id that no token has; names the id and the size of the vocabulary."""
 
@@ -36,3 +45,12 @@ class UnknownIdError(TokenizerDataError):
 
 class SpecialTokenError(TokenizerDataError):
     """Text holds a special token although the caller asked for an error in that case."""
+
+
+class PatternTimeoutError(TokenizerDataError):
+    """A split pattern that takes too long on a text; names both."""
+
+    def __init__(self, pattern: str, n_characters: int, seconds: float) -> None:
+        shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
+        super().__init__(f"the pattern {shown!r} took more than {seconds:.1f} s on {n_characters} characters of text")
+        self.pattern = pattern

@@ -33,3 +33,10 @@ def register_tokenizers(register: Any) -> None:
         provides=("text", "eos", "lossless-unicode"),
         smoke={"vocab_size": 280},
     )
+    register(
+        "word",
+        "tokenizers_scratch.word:WordTokenizer",
+        config="tokenizers_scratch.config_subword:WordConfig",
+        summary="one id a word of the training text; loses white space and words it has not seen",
+        provides=("text", "eos", "lossy"),
+    )

@@ -62,6 +62,12 @@ class TokenizerFile:
             raise self.error(f"{key!r} must be a text")
         return value
 
+    def flag(self, key: str) -> bool:
+        value = self.content[key]
+        if not isinstance(value, bool):
+            raise self.error(f"{key!r} must be true or false")
+        return value
+
     def texts(self, key: str) -> list[str]:
         value = self.content[key]
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):

@@ -1,7 +1,7 @@
 """Checks for tokenizers. Needs no torch.
 
 Capability `lossless-unicode`: every text comes back unchanged. Without it, texts made of characters of the training
-text do.
+text do. Capability `lossy` (white space, case or rare words go): what comes back stays so when it is encoded again.
 """
 
 from __future__ import annotations
@@ -82,11 +82,15 @@ def samples(subject: Subject, seed: int = 0) -> list[str]:
 
 
 def check_round_trip(subject: Subject) -> None:
-    """decode(encode(text)) is the text, for all text that the tokenizer claims to keep."""
+    """decode(encode(text)) is the text, for all text that the tokenizer claims to keep; if `lossy`, from then on."""
     tokenizer = trained(subject)
+    kept = 0
     for text in samples(subject):
-        back = tokenizer.decode(tokenizer.encode(text))
-        require(back == text, f"decode(encode({text!r})) gives {back!r}")
+        once = tokenizer.decode(tokenizer.encode(text)) if "lossy" in subject.part.provides else text
+        back = tokenizer.decode(tokenizer.encode(once))
+        require(back == once, f"decode(encode({once!r})) gives {back!r}")
+        kept += bool(back)
+    require(kept > 0, "no text leaves anything after decode(encode(text))")
     require(tokenizer.encode("") == [], "encode('') must give no ids")
     require(tokenizer.decode([]) == "", "decode([]) must give no text")
 

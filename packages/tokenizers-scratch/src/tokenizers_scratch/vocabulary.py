@@ -1,0 +1,47 @@
+"""Numbering pieces, and turning the numbering around."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from tokenizers_scratch.errors import EmptyCorpusError, VocabularyTooSmallError
+
+
+def build_initial_vocab(special_tokens: Iterable[str], pieces: Iterable[str]) -> dict[str, int]:
+    """Ids from 0: the special tokens, then the pieces that are none of them, in the order given."""
+    vocab: dict[str, int] = {}
+    for piece in (*special_tokens, *pieces):
+        vocab.setdefault(piece, len(vocab))
+    return vocab
+
+
+def invert_vocab(vocab: Mapping[str, int]) -> dict[int, str]:
+    """Pieces by their id. Raises ValueError if two pieces have one id."""
+    inverted = {i: piece for piece, i in vocab.items()}
+    if len(inverted) != len(vocab):
+        raise ValueError("two pieces have one id")
+    return inverted
+
+
+def extract_unique_chars(word_counts: Mapping[str, int]) -> Counter[str]:
+    """How often each character occurs in words that occur so many times."""
+    counts: Counter[str] = Counter()
+    for word, count in word_counts.items():
+        for character in word:
+            counts[character] += count
+    return counts
+
+
+def room_beside(alphabet: int, *, vocab_size: int, reserved: int, what: str = "characters") -> int:
+    """How many pieces may still be learned beside an alphabet that has to be in the vocabulary.
+
+    Raises EmptyCorpusError if there is no alphabet, VocabularyTooSmallError if it does not fit.
+    """
+    if not alphabet:
+        raise EmptyCorpusError("the training text is empty: there is no word to learn from")
+    if reserved + alphabet > vocab_size:
+        raise VocabularyTooSmallError(
+            vocab_size, reserved + alphabet, f"{reserved} fixed entries and {alphabet} {what}"
+        )
+    return vocab_size - reserved - alphabet
