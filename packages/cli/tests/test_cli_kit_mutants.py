@@ -248,6 +248,14 @@ def test_tokenizers(name, check):
     fail("tokenizer", mutant("tokenizer", "tiny", target=f"mutant_parts:{name}"), check)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [("ShrinksEachTime", "decode(encode("), ("LosesEverything", "no text leaves anything")]
+)
+def test_tokenizers_that_are_lossier_than_they_say(name, message):
+    part = mutant("tokenizer", "tiny", target=f"mutant_parts:{name}", provides=("text", "lossy"))
+    fail("tokenizer", part, "round-trip", message)
+
+
 @pytest.mark.parametrize(("name", "check"), TASKS)
 def test_tasks(name, check, monkeypatch):
     monkeypatch.setattr("scratch_cli.testing.task_checks.SECONDS", 1.0)

@@ -153,6 +153,19 @@ def test_tokenizers_and_tasks_are_checked_without_torch():
     assert int(done.stdout) > 25, done.stderr
 
 
+def test_the_stand_ins_run_through_the_whole_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = ["--trainer", "tiny", "--adapter", "tiny", "--steps", "3", "--set", "run.threads=1"]
+    assert main(["run", *names, "--json"], registry=standin_registry()) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["task"] == "tiny"
+    assert 0 <= result["before"]["greedy"] <= 1
+    repeated = main(["run", str(Path(result["run"]) / "run.toml"), "--json"], registry=standin_registry())
+    assert repeated == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["after"] == result["after"]
+
+
 # --- scratch check -------------------------------------------------------------------------------------------------
 
 

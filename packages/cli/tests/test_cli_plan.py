@@ -292,7 +292,7 @@ def test_the_warm_start_has_its_registered_options_and_others_over_them():
         (["run.log_every=0"], "run.log_every: got 0"),
         (["run.eval_every=-1"], "run.eval_every: got -1"),
         (["run.threads=-1"], "run.threads: got -1"),
-        (["run.out="], "run.out: got ''"),
+        (["run.runs="], "run.runs: got ''"),
         (["warm_start.name=none", "warm_start.lr=1"], "warm_start.lr: is given, but there is no warm_start"),
         (["warm_start.name=sftt"], "there is no trainer 'sftt', did you mean 'sft'?"),
         (["warm_start.stop_at=x"], "warm_start.stop_at: got the text 'x'"),

@@ -55,8 +55,9 @@ def test_values_that_are_missing_are_left_out() -> None:
     watch.start("x", 10, 0)
     watch.step(1, {"loss": None, "kl": None, "tokens_per_second": None})
     assert watch.values() == ""
-    watch.step(2, {"loss": 1.0, "eval/sampled": 0.5})
-    assert watch.values() == "loss 1.000  held-out sampled 50%"
+    watch.step(2, {"loss": 1.0, "sampled": 0.5})
+    watch.step(3, {"loss": 1.0, "sampled": None})  # it is not measured in every step
+    assert watch.values() == "loss 1.000  sampled 50%"
 
 
 @pytest.mark.parametrize(

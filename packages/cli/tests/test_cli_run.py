@@ -200,10 +200,21 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys: pytest.CaptureFixture[
         (3, "binary", [*CLIMB, "--data", "binary"]),
         (3, "missing", [*CLIMB, "--data", "missing"]),
         (3, "binary", [*CLIMB, "--data", "binary", "--dry-run"]),
+        (4, "the module 'scratch_fakes.lost' is missing", [*CLIMB, "--adapter", "lost"]),
         (2, "run.start_from", [*CLIMB, "--set", "run.start_from=x"]),
     ):
         assert text in fails(capsys, code, "run", *args)
     assert sorted(path.name for path in Path().iterdir()) == ["binary", "no.toml"]
+
+
+def test_a_run_that_is_refused_while_it_is_built_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    Path("one word").write_text("word")  # which is held out, so that nothing is left to train on
+    for out in ("new", "empty"):
+        args = (*CLIMB, "--data", "one word", "--out", out)
+        assert "there is no letter in the text" in fails(capsys, 3, "run", *args)
+    assert fails(capsys, 3, "run", *CLIMB, "--data", "one word")
+    assert [path.name for path in sorted(Path().rglob("*"))] == ["one word", "runs"]
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -221,6 +232,23 @@ def test_the_cpu_is_used_without_asking_for_cuda(monkeypatch: pytest.MonkeyPatch
     torch = pytest.importorskip("torch", reason="devices are torch's")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked for CUDA"))
     assert scratch("run", "--trainer", "count", "--steps", 1, "--device", "cpu") == 0
+
+
+@pytest.mark.parametrize(
+    ("threads", "parameters", "expected"), [(0, 10, 1), (0, 3_000_000, os.cpu_count()), (3, 10, 3)]
+)
+def test_threads_follow_the_size_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, threads: int, parameters: int, expected: int
+) -> None:
+    torch = pytest.importorskip("torch", reason="threads are torch's")
+    from scratch_cli.build import set_threads
+
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.empty(parameters, device="meta"))
+    set_threads(threads, model)
+    assert chosen == [expected]
 
 
 def test_a_directory_with_something_in_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

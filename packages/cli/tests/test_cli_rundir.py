@@ -115,6 +115,15 @@ def test_logs_are_cut_to_a_size_or_to_whole_lines(tmp_path: Path) -> None:
     assert list(jsonl.read(tmp_path / "none")) == []
 
 
+def test_the_tail_of_a_log_is_read_without_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"".join(jsonl.line({"step": step}) for step in range(1000)))
+    assert [row["step"] for row in jsonl.tail(path, 3)] == [997, 998, 999]
+    assert [row["step"] for row in jsonl.tail(path, 99, window=40)] == [998, 999]
+    assert len(jsonl.tail(path, 5000)) == 1000
+    assert jsonl.tail(tmp_path / "none", 3) == []
+
+
 def test_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b'{"a": 1}\nrubbish\n[1]\n\xff\xfe\n{"b": 2}\n{"c"')
     assert list(jsonl.read(tmp_path / "log")) == [{"a": 1}, {"b": 2}]

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 NOT_FINITE = "not_finite"
 """Key of the flag that names which values of a line are null because they were NaN or infinite."""
@@ -93,12 +93,28 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as stream:
-        for raw in stream:
-            if not raw.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(raw)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield row
+        yield from _rows(stream)
+
+
+def tail(path: Path, count: int, *, window: int = 1 << 18) -> list[dict[str, Any]]:
+    """The last `count` objects, or as many as lie whole in the last `window` bytes: logs may be large."""
+    if not path.exists():
+        return []
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - window))
+        if size > window:
+            stream.readline()  # the middle of a line
+        return list(_rows(stream))[-count:]
+
+
+def _rows(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    for raw in stream:
+        if not raw.endswith(b"\n"):
+            return
+        try:
+            row = json.loads(raw)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row

@@ -49,7 +49,7 @@ class RunConfig:
     save_every: int = field(default=50, metadata={"help": "steps between checkpoints; 0 means only at the end"})
     log_every: int = field(default=1, metadata={"help": "steps between lines of metrics.jsonl"})
     keep: int = field(default=2, metadata={"help": "how many of the newest checkpoints to keep"})
-    out: str = field(default="runs", metadata={"help": "directory in which the run's directory is made"})
+    runs: str = field(default="runs", metadata={"help": "directory in which run directories are made (see also --out)"})
     start_from: str | None = field(
         default=None, metadata={"help": "directory of the run whose tokenizer and model this one starts from (--from)"}
     )
@@ -66,8 +66,8 @@ class RunConfig:
             raise ValueError(f"log_every: got {self.log_every}, must be 1 or more: it counts steps")
         if self.keep < 1:
             raise ValueError(f"keep: got {self.keep}, must be 1 or more: without a checkpoint nothing can be resumed")
-        if not self.out:
-            raise ValueError("out: got '', must name a directory: '.' is the current one")
+        if not self.runs:
+            raise ValueError("runs: got '', must name a directory: '.' is the current one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,17 +36,18 @@ class Watch:
         self.title, self.total, self.first, self.now = "", 0, 0, 0
         self.metrics: Mapping[str, Any] = {}
         self.held_out: Mapping[str, Any] = {}
+        self.sampled: float | None = None
+        """Accuracy on training prompts, which a trainer that stops at an accuracy measures now and then."""
         self.started = 0.0
 
     def start(self, title: str, total: int, done: int) -> None:
         self.title, self.total, self.first, self.now = title, total, done, done
-        self.metrics, self.held_out, self.started = {}, {}, time.monotonic()
+        self.metrics, self.held_out, self.sampled, self.started = {}, {}, None, time.monotonic()
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         self.now, self.metrics = step, metrics
-        found = {key.rpartition("/")[2]: value for key, value in metrics.items() if key.startswith("eval/")}
-        if found:  # a trainer that stops at an accuracy measures it itself
-            self.held_out = found
+        if metrics.get("sampled") is not None:
+            self.sampled = metrics["sampled"]
 
     def evaluated(self, step: int, values: Mapping[str, Any]) -> None:
         self.held_out = values
@@ -71,6 +72,8 @@ class Watch:
         main = "reward" if "reward" in self.metrics else "loss"
         if self.metrics.get(main) is not None:
             words.append(f"{main} {self.metrics[main]:.3f}")
+        if self.sampled is not None:
+            words.append(f"sampled {self.sampled:.0%}")
         for name in ("greedy", "sampled"):
             if self.held_out.get(name) is not None:
                 words.append(f"held-out {name} {self.held_out[name]:.0%}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -47,11 +46,23 @@ def write(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> Non
         achieved=summary.achieved(result),
         card=_card(directory, plan, result),
         curves=[(caption, _svg(lines)) for caption, lines in _curves(list(jsonl.read(directory.metrics)))],
-        samples=result["samples"],
-        rollouts=list(deque(jsonl.read(directory.rollouts), maxlen=MAX_ROLLOUTS)),
+        samples=[_cells(sample) for sample in result["samples"]],
+        rollouts=[_cells(rollout) for rollout in jsonl.tail(directory.rollouts, MAX_ROLLOUTS)],
         toml=directory.toml.read_text(encoding="utf-8"),
     )
     durable.write_file(directory.report, page.encode("utf-8", "backslashreplace"))
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the table of samples shows; what a trainer does not say is None."""
+    reward = row.get("reward")
+    return {
+        "prompt": row.get("prompt", ""),
+        "completion": row.get("completion", ""),
+        "reward": f"{reward:.2f}" if _is_number(reward) else "",
+        "answer": row.get("answer", ""),
+        "verdict": "right" if row.get("correct") else "wrong" if "correct" in row else "",
+    }
 
 
 def _card(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:

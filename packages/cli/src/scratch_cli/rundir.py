@@ -29,9 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratch_cli import durable, jsonl
+from scratch_cli import checkpoint, durable, jsonl
 from scratch_cli.config import read_toml
-from scratch_cli.errors import CheckpointError, RunFailed, UsageError
+from scratch_cli.errors import CheckpointError, DataError, PluginError, RunFailed, UsageError
 from scratch_cli.lock import Lock
 
 if TYPE_CHECKING:
@@ -153,15 +153,15 @@ class RunDirectory:
 
 
 def create(plan: Plan, out: Path | None) -> RunDirectory:
-    """Make the directory of a new run: `out`, which must be new or empty, or one in `plan.run.out` named by time.
+    """Make the directory of a new run: `out`, which must be new or empty, or one in `plan.run.runs` named by time.
 
-    A relative `plan.run.out` lies in $SCRATCH_HOME if that is set, else in the working directory.
+    A relative `plan.run.runs` lies in $SCRATCH_HOME if that is set, else in the working directory.
     Raises UsageError if `out` is in use, and if the directory cannot be made.
     """
     try:
         if out is not None:
             return _create_at(out)
-        root = Path(os.environ.get("SCRATCH_HOME") or ".") / plan.run.out
+        root = Path(os.environ.get("SCRATCH_HOME") or ".") / plan.run.runs
         root.mkdir(parents=True, exist_ok=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"{stamp}-{plan.tokenizer.part.name}-{plan.model.part.name}-{plan.trainer.part.name}"
@@ -196,10 +196,13 @@ def _create_at(out: Path) -> RunDirectory:
 def locked(directory: RunDirectory, *, new: bool) -> Iterator[None]:
     """Hold the run's lock, with what a killed process left behind removed.
 
+    A new run that is refused (exit codes 2, 3 and 4) before its first checkpoint leaves nothing behind.
+
     Raises UsageError if another process works there, or (`new`) has begun a run there meanwhile; RunFailed if the
     directory is not writable.
     """
     with contextlib.ExitStack() as stack:
+        empty = stack.enter_context(contextlib.ExitStack())  # left after the lock
         try:
             stack.enter_context(Lock(directory.path / "lock"))
         except OSError as error:
@@ -207,7 +210,34 @@ def locked(directory: RunDirectory, *, new: bool) -> Iterator[None]:
         if new and directory.toml.exists():
             raise UsageError(f"{directory.path}: holds a run already; choose another directory")
         directory.clean()
-        yield
+        try:
+            yield
+        except Exception as error:
+            if new and getattr(error, "exit_code", 1) in _REFUSALS:
+                abandon(directory)
+                empty.callback(_remove_if_empty, directory.path)
+            raise
+
+
+_REFUSALS = (UsageError.exit_code, DataError.exit_code, PluginError.exit_code)
+
+
+def _remove_if_empty(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def abandon(directory: RunDirectory) -> None:
+    """Remove a run that failed before its first checkpoint: what there is of it is of no use, and in the way.
+
+    Only for the process that holds the lock; the directory itself goes once the lock has left it, if it is empty.
+    """
+    if checkpoint.listing(directory.checkpoints):
+        return
+    for path in (directory.tokenizer, directory.start, directory.checkpoints):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (directory.toml, directory.metrics, directory.rollouts):
+        path.unlink(missing_ok=True)
 
 
 def open_run(path: Path) -> RunDirectory:

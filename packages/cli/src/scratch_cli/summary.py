@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scratch_cli.progress import duration
@@ -60,7 +60,8 @@ def values_text(values: Mapping[str, Any]) -> str:
     """What `evaluate()` gave, in one line."""
     if all(values.get(name) is not None for name in CHECKED):
         return "  ".join(f"{name} {values[name]:6.1%}" for name in CHECKED)
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, (int, float)))
+    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    return "  ".join(f"{name} {value if isinstance(value, int) else f'{value:.4g}'}" for name, value in numbers.items())
 
 
 def sample_line(sample: Mapping[str, Any]) -> str:
@@ -80,14 +81,22 @@ def _shown(text: Any) -> str:
     return shown if len(shown) <= 60 else shown[:59] + "…"
 
 
+def _prompt(samples: Sequence[Mapping[str, Any]]) -> str:
+    """A prompt to try: that of a sample, or its first words if it is a passage of text."""
+    prompt = str(samples[0].get("prompt", "")) if samples else ""
+    if len(prompt) <= 60 and "\n" not in prompt:
+        return prompt or "The"
+    line = next((line for line in prompt.splitlines() if line.strip()), "The")
+    return line if len(line) <= 40 else line[:40].rpartition(" ")[0] or line[:40]
+
+
 def next_commands(ending: Ending) -> list[str]:
     """Three commands that work as they stand."""
     plan, result = ending.plan, ending.result
     run, toml = quoted(ending.directory.path), quoted(ending.directory.path / RUN_TOML)
     commands = []
     if "causal-lm" in plan.model.part.provides:
-        samples = result["samples"]
-        prompt = str(samples[0].get("prompt") or "The") if samples else "The"
+        prompt = _prompt(result["samples"])
         commands.append(f"scratch generate {run} {'-- ' if prompt.startswith('-') else ''}{quoted(prompt)}")
     else:
         commands.append(f"scratch eval {run}")

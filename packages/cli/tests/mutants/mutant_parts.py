@@ -85,6 +85,18 @@ class Normalizes(TinyTokenizer):
         return super().encode(unicodedata.normalize("NFC", text))
 
 
+class ShrinksEachTime(TinyTokenizer):
+    """Loses something again and again: not even what came back is kept."""
+
+    def decode(self, ids, *, skip_special=True):
+        return super().decode(ids, skip_special=skip_special)[:-1]
+
+
+class LosesEverything(TinyTokenizer):
+    def encode(self, text):
+        return []
+
+
 class AddsBos(TinyTokenizer):
     def encode(self, text):
         return [1, *super().encode(text)]

@@ -136,7 +136,9 @@ def _checked(plan: Plan) -> tuple[str, Any]:
     """The device and the task: what can be found wrong without writing anything."""
     from scratch_cli.build import build, resolve_device
 
-    plan.model.part.load()  # brings torch, if the model is made of it
+    for chosen in plan.chosen().values():
+        if chosen is not None:
+            chosen.part.load()  # a part that cannot be imported must not be found out after an hour of warm start
     return resolve_device(plan.run.device), build(plan.task)
 
 

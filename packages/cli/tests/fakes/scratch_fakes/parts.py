@@ -35,6 +35,8 @@ class Letters:
     @classmethod
     def train(cls, texts: Any, config: LettersConfig) -> Letters:
         text = "".join(texts)
+        if not text:
+            raise BadData("there is no letter in the text")
         return cls("".join(sorted(set(text.upper() if config.upper else text))))
 
     @classmethod

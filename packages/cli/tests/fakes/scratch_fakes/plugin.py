@@ -58,6 +58,12 @@ def register_adapters(register: Any) -> None:
         needs={"model": []},
     )
     register(
+        "lost",
+        "scratch_fakes.lost:Lost",
+        config="scratch_fakes.config:ShiftConfig",
+        summary="an adapter whose module is not there",
+    )
+    register(
         "delta",
         "scratch_fakes.torch_parts:Delta",
         config="scratch_fakes.config:DeltaConfig",
