@@ -203,9 +203,9 @@ def test_frozen_parameters_stay_frozen() -> None:
 @pytest.mark.parametrize("kind", ["gpt", "bigram"])
 def test_learns_what_can_be_learned(kind: str) -> None:
     """In aabbaabb... one letter leaves two choices, two letters leave none: ln 2 for a bigram model, and for a decoder
-    ln 2 on the second token of a window only."""
+    ln 2 on the first target of a window only."""
     torch.manual_seed(0)
-    config = PretrainConfig(steps=300, batch_size=8, context=16, lr=2e-2, weight_decay=0.0, eval_tokens=200)
+    config = PretrainConfig(steps=300, batch_size=8, context=16, lr=1e-2, weight_decay=0.0, eval_tokens=200)
     text = "aabb" * 100
     model: Any
     if kind == "gpt":
@@ -216,9 +216,12 @@ def test_learns_what_can_be_learned(kind: str) -> None:
     trainer = Pretrain(config, model=model, tokenizer=Letters(), task=Book([text], [text]))
     assert trainer.evaluate()["loss"] > 4
     losses = [row["loss"] for row in trainer.train()]
-    lowest = math.log(2) if kind == "bigram" else math.log(2) / 16
-    assert sum(losses[-10:]) / 10 == pytest.approx(lowest, abs=0.06)
-    assert trainer.evaluate()["loss"] == pytest.approx(lowest, abs=0.06)
+    reached = sum(losses[-10:]) / 10
+    if kind == "bigram":
+        assert reached == pytest.approx(math.log(2), abs=0.03)
+    else:
+        assert math.log(2) / 16 - 0.02 < reached < math.log(2) / 4
+    assert trainer.evaluate()["loss"] == pytest.approx(reached, abs=0.03)
 
 
 def test_overfits_one_batch() -> None:

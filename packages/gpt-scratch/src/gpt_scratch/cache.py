@@ -122,7 +122,6 @@ class Append:
                 f"which go from 0 to {cache.max_length - 1}"
             )
 
-        steps = torch.arange(count, device=device)  # (T,)
         start = cache._uniform
         self.start = start if start is not None and start + count <= cache.max_length else None
         """Where every row continues, if that is one place and there is room for the padding, too."""
@@ -131,6 +130,7 @@ class Append:
             self.positions = torch.arange(self.start, end, device=device).unsqueeze(0)  # (1, T)
         else:
             end = longest
+            steps = torch.arange(count, device=device)  # (T,)
             self.positions = cache.lengths.unsqueeze(1) + steps  # (B, T)
             self.positions.clamp_(max=cache.max_length - 1)  # only padding reaches further
             if lengths is None:

@@ -56,13 +56,13 @@ class BigramConfig:
 class PretrainConfig:
     """Next-token prediction on a stream of text."""
 
-    steps: int = field(default=1000, metadata={"help": "optimizer steps of the whole run"})
-    batch_size: int = field(default=32, metadata={"help": "windows in each step, over all its micro-batches"})
+    steps: int = field(default=2000, metadata={"help": "optimizer steps of the whole run"})
+    batch_size: int = field(default=8, metadata={"help": "windows in each step, over all its micro-batches"})
     grad_accum_steps: int = field(default=1, metadata={"help": "micro-batches a step is cut into, to save memory"})
     context: int = field(
         default=128, metadata={"help": "tokens in a window; the model's own limit where that is shorter"}
     )
-    lr: float = field(default=3e-3, metadata={"help": "highest learning rate"})
+    lr: float = field(default=5e-3, metadata={"help": "highest learning rate"})
     min_lr_ratio: float = field(default=0.1, metadata={"help": "learning rate at the end, as a share of lr"})
     warmup_ratio: float = field(default=0.05, metadata={"help": "share of the steps in which the rate rises to lr"})
     schedule: str = field(
