@@ -27,13 +27,41 @@ RUNS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"ab"]), st.integers(1, 9
 WORD_COUNTS = st.dictionaries(st.one_of(FEW_LETTERS, RUNS, st.binary(max_size=8)), st.integers(1, 5), max_size=8)
 
 
-@given(word_counts=WORD_COUNTS, extra=st.integers(0, 40), min_frequency=st.integers(1, 4))
+@given(
+    word_counts=WORD_COUNTS,
+    extra=st.integers(0, 40),
+    min_frequency=st.integers(1, 4),
+    longest=st.none() | st.integers(1, 6),
+)
 @settings(deadline=None, derandomize=True, max_examples=500)
-def test_equals_the_naive_recount(word_counts, extra, min_frequency):
-    options = {"n_tokens": 256 + extra, "min_frequency": min_frequency}
+def test_equals_the_naive_recount(word_counts, extra, min_frequency, longest):
+    options = {"n_tokens": 256 + extra, "min_frequency": min_frequency, "max_token_length": longest}
     tokens, merges = bpe_train.learn_merges(word_counts, **options)
     assert (tokens, merges) == bpe_reference.learn_merges(word_counts, **options)
     assert len(set(tokens)) == len(tokens) == 256 + len(merges)  # no two merges give the same bytes
+
+
+def test_no_token_is_longer_than_asked():
+    text = ["=" * 70 + " ab ab"] * 3
+    tokenizer = BPETokenizer.train(text, BPEConfig(vocab_size=300, max_token_length=5))
+    assert max(map(len, (left + right for left, right in tokenizer.merges))) == 4
+    assert (b"a", b"b") in tokenizer.merges  # what is passed over does not end the training
+
+
+def test_a_longest_token_is_hfs():
+    tokenizers = pytest.importorskip("tokenizers", reason="compares with HF tokenizers")
+    rng = random.Random(5)
+    texts = [" ".join("".join(rng.choices("ab=", k=rng.randint(1, 12))) for _ in range(40)) for _ in range(20)]
+    oracle = tokenizers.Tokenizer(tokenizers.models.BPE())
+    oracle.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=330, initial_alphabet=alphabet, max_token_length=5, show_progress=False
+    )  # a token of HF's has to be shorter than that
+    oracle.train_from_iterator(texts, trainer)
+    theirs = [tuple(merge) for merge in json.loads(oracle.to_str())["model"]["merges"]]
+    ours = BPETokenizer.train(texts, BPEConfig(vocab_size=334, min_frequency=1, max_token_length=4)).merges
+    assert [(to_stand_ins(left), to_stand_ins(right)) for left, right in ours] == theirs
 
 
 def test_ties_go_to_the_smallest_ids():

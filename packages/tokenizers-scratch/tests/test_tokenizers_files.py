@@ -125,7 +125,7 @@ def test_every_key_is_needed_once(saved):
         ("char", {"alphabet": ["ab"]}, "single characters"),
         ("char", {"alphabet": ["a", "a"]}, "each once"),
         ("char", {"special_tokens": {"<PAD>": 0}, "roles": {"pad": "<PAD>"}}, "for unknown characters"),
-        ("bpe", {"pattern": "(a+)+$"}, r"pattern: got '\(a\+\)\+\$'"),
+        ("bpe", {"pattern": "(a+"}, r"pattern: got '\(a\+', .* no regular expression"),
         ("bpe", {"pattern": 1}, "'pattern' must be a text"),
         ("bpe", {"vocab": []}, "'vocab' must map texts to ids"),
         ("bpe", {"vocab": {"a": 0.5}}, "'vocab' must map texts to ids"),

@@ -97,7 +97,7 @@ def test_a_vocabulary_that_cannot_work(vocab, merges, special, reason):
 
 
 def test_an_unknown_pattern():
-    with pytest.raises(ValueError, match=r"^pattern: got 'x', must be one of gpt2, gpt4, none"):
+    with pytest.raises(ValueError, match=r"^pattern: got 'x', must be one of gpt2, gpt4, none or a regular"):
         BPETokenizer({}, [], pattern="x")
 
 

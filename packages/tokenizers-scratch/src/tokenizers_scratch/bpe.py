@@ -23,7 +23,7 @@ from tokenizers_scratch.byte_alphabet import from_stand_ins, single_bytes, to_st
 from tokenizers_scratch.config import BPEConfig
 from tokenizers_scratch.errors import EmptyCorpusError, TokenizerFileError
 from tokenizers_scratch.gpt2_files import read_gpt2_files
-from tokenizers_scratch.patterns import PATTERNS, SplitPattern, whole_words
+from tokenizers_scratch.patterns import SplitPattern, split_pattern, whole_words
 from tokenizers_scratch.special_tokens import ROLES, SpecialTokens, check_special_tokens
 from tokenizers_scratch.storage import TokenizerFile
 from tokenizers_scratch.utf8 import text_to_bytes
@@ -55,10 +55,10 @@ class BPETokenizer(BaseTokenizer):
 
         Special tokens given as texts have the id that their bytes have in `vocab`, else the next free ones.
         Raises ValueError for a vocabulary that cannot work: a byte without token, two tokens of the same bytes, ids
-        that are not 0 to n - 1, a merge of or to something that is no token, an unknown pattern.
+        that are not 0 to n - 1, a merge of or to something that is no token, a pattern that is neither known nor a
+        regular expression.
         """
-        if pattern not in PATTERNS:
-            raise ValueError(f"pattern: got {pattern!r}, must be one of {', '.join(PATTERNS)}")
+        self._pattern: SplitPattern = split_pattern(pattern)
         if not isinstance(special_tokens, SpecialTokens):
             special_tokens = _find_special_tokens(vocab, special_tokens)
         special_ids = set(special_tokens.ids.values())
@@ -72,7 +72,6 @@ class BPETokenizer(BaseTokenizer):
         for byte in single_bytes():
             if byte not in id_of:
                 raise ValueError(f"the vocabulary lacks the single byte {byte[0]} ({to_stand_ins(byte)!r})")
-        self._pattern: SplitPattern = PATTERNS[pattern]
         self._merges = tuple(merges)
         self._id_of_byte = [id_of[byte] for byte in single_bytes(range(256))]
         self._ranks: dict[tuple[int, int], int] = {}
@@ -91,18 +90,19 @@ class BPETokenizer(BaseTokenizer):
     def train(cls, texts: Iterable[str], config: BPEConfig, /) -> Self:
         """Learn merges from `texts`, each a text of its own: no word goes on from one into the next.
 
-        To train on one text that comes in chunks, pass `whole_words(chunks, PATTERNS[config.pattern])`. Memory grows
-        with the number of different words, not with the text. Learns fewer merges than asked if there are no more
-        pairs that are frequent enough. Raises EmptyCorpusError if there is no text.
+        To train on one text that comes in chunks, pass `whole_words(chunks, split_pattern(config.pattern))`. Memory
+        grows with the number of different words, not with the text. Learns fewer merges than asked if there are no
+        more pairs that are frequent enough. Raises EmptyCorpusError if there is no text.
         """
         special_tokens = SpecialTokens.numbered(config.special_tokens)
-        words = count_words(texts, PATTERNS[config.pattern], special_tokens)
+        words = count_words(texts, split_pattern(config.pattern), special_tokens)
         if not words:
             raise EmptyCorpusError("the training text is empty: there is no word to learn from")
         tokens, merges = learn_merges(
             {text_to_bytes(word): count for word, count in words.items()},
             n_tokens=config.vocab_size - len(special_tokens),
             min_frequency=config.min_frequency,
+            max_token_length=config.max_token_length,
         )
         vocab = dict(enumerate(tokens, len(special_tokens)))
         return cls(vocab, merges, special_tokens, pattern=config.pattern)
@@ -140,7 +140,7 @@ class BPETokenizer(BaseTokenizer):
 
     @property
     def pattern(self) -> str:
-        """The name of the rule that cuts text into words."""
+        """The name of the rule that cuts text into words, or the regular expression."""
         return self._pattern.name
 
     def _encode_plain(self, text: str) -> list[int]:

@@ -22,11 +22,12 @@ Pair = tuple[bytes, bytes]
 
 
 def learn_merges(
-    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1
+    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1, max_token_length: int | None = None
 ) -> tuple[list[bytes], list[Pair]]:
     """Tokens in the order of their ids, the 256 bytes first, and the merges in the order they were learned.
 
-    Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times.
+    Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times. Pairs of more than `max_token_length`
+    bytes are left alone.
     """
     tokens = single_bytes()
     rank = {token: i for i, token in enumerate(tokens)}
@@ -34,6 +35,8 @@ def learn_merges(
     words = [([bytes((byte,)) for byte in word], count) for word, count in word_counts.items()]
     while len(tokens) < n_tokens:
         counts = count_pairs(words)
+        if max_token_length is not None:
+            counts = Counter({p: n for p, n in counts.items() if len(p[0] + p[1]) <= max_token_length})
         if not counts:
             break
         pair = min(counts, key=lambda pair: (-counts[pair], rank[pair[0]], rank[pair[1]]))

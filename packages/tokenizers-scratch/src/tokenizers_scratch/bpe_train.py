@@ -18,11 +18,12 @@ _NONE = -1  # no place: the end of a word
 
 
 def learn_merges(
-    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1
+    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1, max_token_length: int | None = None
 ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
     """Tokens in the order of their ids, the 256 bytes first, and the merges in the order they were learned.
 
-    Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times.
+    Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times. A pair of more than `max_token_length`
+    bytes is passed over.
     """
     tokens = single_bytes()
     merges: list[tuple[bytes, bytes]] = []
@@ -32,6 +33,8 @@ def learn_merges(
         if best is None or best[0] < min_frequency:
             break
         _, left, right = best
+        if max_token_length is not None and len(tokens[left]) + len(tokens[right]) > max_token_length:
+            continue
         merges.append((tokens[left], tokens[right]))
         pairs.merge(left, right, merged=len(tokens))
         tokens.append(tokens[left] + tokens[right])

@@ -12,6 +12,7 @@ from typing import Any, Self
 from tokenizers_scratch.base import BaseTokenizer, each_text
 from tokenizers_scratch.config import CharConfig
 from tokenizers_scratch.errors import EmptyCorpusError
+from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.special_tokens import SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile
 from tokenizers_scratch.utf8 import text_to_bytes
@@ -62,6 +63,9 @@ class CharTokenizer(BaseTokenizer):
     def _encode_plain(self, text: str) -> list[int]:
         find, unk = self._id_of_character.get, self._unk_id
         return [find(character, unk) for character in text]
+
+    def _plain_offsets(self, text: str) -> list[Span]:
+        return [(i, i + 1) for i in range(len(text))]
 
     def _to_file(self) -> dict[str, Any]:
         return {"alphabet": list(self._id_of_character)}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
+from tokenizers_scratch.patterns import split_pattern
 from tokenizers_scratch.special_tokens import ROLES, check_special_tokens
-
-PatternName = Literal["gpt2", "gpt4", "none"]
 
 _SPECIAL_TOKENS_HELP = "your own special tokens, after <PAD> <UNK> <BOS> <EOS>, which are ids 0 to 3"
 
@@ -47,10 +45,14 @@ class BPEConfig:
     vocab_size: int = field(
         default=1024, metadata={"help": "entries wanted: special tokens + 256 bytes + merges; fewer if merges run out"}
     )
-    pattern: PatternName = field(
-        default="gpt2", metadata={"help": "how text is cut into words, which no merge crosses: gpt2, gpt4 or none"}
+    pattern: str = field(
+        default="gpt2",
+        metadata={"help": "how text is cut into words, which no merge crosses: gpt2, gpt4, none or a regex of yours"},
     )
     min_frequency: int = field(default=2, metadata={"help": "pairs seen less often are not merged"})
+    max_token_length: int | None = field(
+        default=None, metadata={"help": "no token gets more bytes than this, such as a long run of ====="}
+    )
     special_tokens: tuple[str, ...] = field(default=(), metadata={"help": _SPECIAL_TOKENS_HELP})
 
     def __post_init__(self) -> None:
@@ -59,8 +61,9 @@ class BPEConfig:
         reason = f"256 bytes and {n_special} special tokens come first"
         _check_at_least("vocab_size", self.vocab_size, 256 + n_special, reason)
         _check_at_least("min_frequency", self.min_frequency, 1, "a pair never seen cannot be merged")
-        if self.pattern not in get_args(PatternName):
-            raise ValueError(f"pattern: got {self.pattern!r}, must be gpt2, gpt4 or none: no other is known")
+        if self.max_token_length is not None:
+            _check_at_least("max_token_length", self.max_token_length, 1, "single bytes are always tokens")
+        split_pattern(self.pattern)
 
 
 def _check_at_least(name: str, value: int, minimum: int, reason: str) -> None:

@@ -2,18 +2,24 @@ r"""How text is cut into words before BPE merges within each of them.
 
 `gpt2` and `gpt4` are the published patterns of those models (openai/gpt-2 `encoder.py`; tiktoken's `cl100k_base` in
 its first form, in which a run of white space is cut after its last newline, also where visible text follows; tiktoken
-0.14 keeps such a run whole). `none` does not cut. The engine is the third-party `regex`, because `re` knows no
+0.14 keeps such a run whole). `none` does not cut. Any regular expression can take their place (`split_pattern`).
+
+The engine is the third-party `regex`, because `re` knows no
 `\p{L}` and counts U+001C..U+001F as white space. Classes follow the Unicode version of the installed `regex`; on every
 code point assigned in Unicode 14 it agrees with tiktoken and HF tokenizers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import regex
+
+from tokenizers_scratch.custom_patterns import compile_pattern, split_text
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+"
 _GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
@@ -41,6 +47,25 @@ PATTERNS: dict[str, SplitPattern] = {
     "gpt4": SplitPattern("gpt4", regex.compile(_GPT4).findall, regex.compile(_AFTER_VISIBLE).search),
     "none": SplitPattern("none", _uncut, None),
 }
+
+
+def split_pattern(pattern: str) -> SplitPattern:
+    """The pattern of this name, or the regular expression itself, with what it does not match as words too.
+
+    Raises ValueError for an expression that cannot be used (`custom_patterns.py`), and for what is only a word: that is
+    a name misspelt.
+    """
+    if pattern in PATTERNS:
+        return PATTERNS[pattern]
+    names = ", ".join(PATTERNS)
+    if not isinstance(pattern, str) or re.fullmatch(r"[\w-]*", pattern):
+        raise ValueError(f"pattern: got {pattern!r}, must be one of {names} or a regular expression: no other is known")
+    try:
+        compiled = compile_pattern(pattern)
+    except ValueError as error:
+        shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
+        raise ValueError(f"pattern: got {shown!r}, must be one of {names} or a regular expression: {error}") from None
+    return SplitPattern(pattern, partial(split_text, compiled), None)
 
 
 def whole_words(chunks: Iterable[str], pattern: SplitPattern) -> Iterator[str]:
