@@ -34,9 +34,9 @@ class PluginFolder:
     def module(self, name: str, source: str) -> None:
         (self.path / f"{name}.py").write_text(textwrap.dedent(source), encoding="utf-8")
         self.modules.append(name)
-        importlib.invalidate_caches()
 
     def entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        importlib.invalidate_caches()  # they go by the folder's time, which is too coarse for a test
         found = importlib.metadata.distributions(path=[str(self.path)])
         return [ep for distribution in found for ep in distribution.entry_points]
 
