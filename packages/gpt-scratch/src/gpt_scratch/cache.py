@@ -114,7 +114,8 @@ class Append:
             longest = cache._longest + count
         else:
             check_lengths(lengths, cache.lengths.shape[0], count)
-            self._new_lengths = cache.lengths + lengths.to(cache.lengths)
+            lengths = lengths.to(cache.lengths)
+            self._new_lengths = cache.lengths + lengths
             longest = int(self._new_lengths.max())
         if longest > cache.max_length:
             raise ValueError(
