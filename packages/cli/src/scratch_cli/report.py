@@ -107,10 +107,10 @@ def _svg(series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """A chart as markup that is safe to stand in the page: no script, no link, no comment."""
     import xml.etree.ElementTree as ElementTree
 
-    finders = list(sys.meta_path)
     import pygal
 
-    sys.meta_path[:] = finders  # pygal adds one for its map plugins, of a form that Python warns about
+    # pygal adds an import hook for its map plugins, in a form that Python warns about at every later import.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
     chart = pygal.XY(
         js=(), width=640, height=300, show_dots=False, show_legend=len(series) > 1, legend_at_bottom=True,
