@@ -111,14 +111,14 @@ class CorpusConfig:
 class SFTConfig:
     """Trainer `sft`: supervised fine-tuning on demonstrations."""
 
-    steps: int = _opt(1000, "optimizer steps, at most")
+    steps: int = _opt(500, "optimizer steps, at most")
     batch_size: int = _opt(128, "demonstrations in an optimizer step")
-    lr: float = _opt(2e-3, "peak learning rate of AdamW")
+    lr: float = _opt(5e-3, "peak learning rate of AdamW")
     beta1: float = _opt(0.9, "AdamW: decay of the mean of gradients")
     beta2: float = _opt(0.99, "AdamW: decay of the mean of squared gradients")
     weight_decay: float = _opt(0.0, "AdamW: decoupled weight decay, on matrices only")
-    warmup_steps: int = _opt(5, "steps over which the learning rate grows to its peak")
-    min_lr_ratio: float = _opt(1.0, "final learning rate as a share of the peak, reached linearly; 1 = no decay")
+    warmup_steps: int = _opt(20, "steps over which the learning rate grows to its peak")
+    min_lr_ratio: float = _opt(0.1, "final learning rate as a share of the peak, reached linearly; 1 = no decay")
     grad_clip: float | None = _opt(1.0, "longest gradient norm; none = no clipping")
     grad_accum_steps: int = _opt(1, "micro-batches in an optimizer step; changes memory, not gradients")
     stop_at: float | None = _opt(None, "end when sampled accuracy on training prompts reaches this; none = never")

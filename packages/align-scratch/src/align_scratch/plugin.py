@@ -80,5 +80,5 @@ def register_trainers(register: Any) -> None:
         },
         defaults={"task": "sort", "sampler": "multinomial"},
         smoke=_SMALL_GRPO,
-        warm_start={"trainer": "sft", "options": {"stop_at": 0.38}},
+        warm_start={"trainer": "sft", "options": {"stop_at": 0.4}},
     )
