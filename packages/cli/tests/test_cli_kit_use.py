@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -153,7 +154,7 @@ def test_tokenizers_and_tasks_are_checked_without_torch():
     assert int(done.stdout) > 25, done.stderr
 
 
-def test_the_stand_ins_run_through_the_whole_command(tmp_path, monkeypatch, capsys):
+def test_the_stand_ins_run_through_the_whole_command(good, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = ["--trainer", "tiny", "--adapter", "tiny", "--steps", "3", "--set", "run.threads=1"]
     assert main(["run", *names, "--json"], registry=standin_registry()) == 0
@@ -164,6 +165,7 @@ def test_the_stand_ins_run_through_the_whole_command(tmp_path, monkeypatch, caps
     assert repeated == 0
     again = json.loads(capsys.readouterr().out)
     assert again["after"] == result["after"]
+    assert list(importlib.metadata.distributions(path=[str(good.path)])), "a run leaves the finding of packages alone"
 
 
 # --- scratch check -------------------------------------------------------------------------------------------------
