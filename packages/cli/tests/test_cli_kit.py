@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scratch_cli.testing import parametrize_with_checks, standin_registry
+
+pytest.importorskip("torch", reason="most parts, and so most checks, are made of torch")
 
 
 @parametrize_with_checks("scratch-standins", registry=standin_registry())

@@ -12,6 +12,8 @@ import pytest
 from scratch_cli.registry import Part
 from scratch_cli.testing import CheckFailed, cases_of, standin_registry
 
+pytest.importorskip("torch", reason="most parts, and so most checks, are made of torch")
+
 FOLDER = str(Path(__file__).parent / "mutants")
 CONFIG, TEXT, MODEL, TRAINER = "mutant_parts", "mutant_parts", "mutant_models", "mutant_trainers"
 LM, VECTORS = "tiny-lm", "tiny-vectors"

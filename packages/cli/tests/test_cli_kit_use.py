@@ -154,6 +154,9 @@ def test_tokenizers_and_tasks_are_checked_without_torch():
     assert int(done.stdout) > 25, done.stderr
 
 
+pytest.importorskip("torch", reason="most parts, and so most checks, are made of torch")
+
+
 def test_the_stand_ins_run_through_the_whole_command(good, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = ["--trainer", "tiny", "--adapter", "tiny", "--steps", "3", "--set", "run.threads=1"]

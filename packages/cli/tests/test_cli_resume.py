@@ -168,6 +168,8 @@ def test_resuming_what_is_finished_or_with_other_options_is_refused(capsys: pyte
     assert "scratch run --from done" in capsys.readouterr().err
     assert scratch("run", "--resume", "done", "--steps", 50) == 2
     assert "leave out --steps" in capsys.readouterr().err
+    assert scratch("run", "--resume", "done", "--seed", 0) == 2
+    assert "leave out --seed" in capsys.readouterr().err
     assert scratch("run", "--resume", "nowhere") == 2
     assert "is no directory" in capsys.readouterr().err
 
@@ -182,6 +184,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(capsys: pytest.Ca
     assert "has no checkpoint yet; starting from the beginning" in capsys.readouterr().err
     assert outcome(Path("broken")) == outcome(Path("straight"))
     assert not list(Path("broken/checkpoints").glob(".tmp*"))
+
+
+def test_a_signal_before_the_first_step_is_obeyed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert run("run", "--trainer", "climb", "--set", "tokenizer.sigterm=true") == 143
+    assert last_line(capsys.readouterr().err) == "error: stopped; continue with: scratch run --resume run"
+    assert not list(Path("run").rglob(".tmp*"))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert scratch("run", "--resume", "run") == 0
 
 
 # --- signals to a process -------------------------------------------------------------------------------------------

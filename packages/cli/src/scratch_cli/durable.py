@@ -36,8 +36,12 @@ def directory_hash(directory: Path) -> str:
 
 def sync_file(path: Path) -> None:
     """Return only when the file's content is on the disk."""
-    with path.open("r+b") as stream:
-        os.fsync(stream.fileno())
+    # Windows syncs only what is open for writing; elsewhere a part may have saved files that are read-only.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:

@@ -71,12 +71,11 @@ class LazyGroup(click.Group):
             from scratch_cli.registry import nearest
 
             known = self.list_commands(ctx)
-            if name in {entry.partition("@")[0] for entry in known} or "@" in name:
+            if "@" in name or any(entry.partition("@")[0] == name for entry in known):
                 raise
-            broken = str(error).partition("; broken plugins: ")
             raise UsageError(
                 f"there is no command {name!r}{nearest(name, known)}; there are {', '.join(known)}"
-                f"{broken[1]}{broken[2]}"
+                f"{_registry(ctx).broken()}"
             ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

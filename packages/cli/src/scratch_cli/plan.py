@@ -302,7 +302,7 @@ class _Planner:
         name = self.explicit("warm_start")
         if name == NONE or (name is None and (offered is None or self.base is not None)):
             return None, NONE, {}
-        hint = "" if name else "; go without the warm start by --set warm_start.name=none"
+        hint = "; go without the warm start by --set warm_start.name=none"
         if name is None:
             assert offered is not None
             try:
@@ -341,12 +341,22 @@ class _Planner:
         fixed = self.base[section] if self.base is not None and section in ("tokenizer", "model") else None
         if fixed is not None:
             below = {key: value for key, value in fixed.items() if key != "name"}
-        built = configs.build(config_cls, configs.merged(below, values), section)
+        try:
+            built = configs.build(config_cls, configs.merged(below, values), section)
+        except UsageError as error:
+            raise UsageError(f"{error}{self.about_another(section, spelled)}") from error
         if fixed is not None and built != configs.build(config_cls, below, section):
             raise UsageError(
                 f"{section}: {', '.join(values)} cannot be changed; the {section} comes from the run to start from"
             )
         return Chosen(part=part, config=built, spelled=spelled)
+
+    def about_another(self, section: str, spelled: str) -> str:
+        """A hint for an error in a section whose part is not the one that the file's values are for."""
+        filed = self.file[section].get("name", spelled)
+        if filed == spelled or len(self.file[section]) < 2:
+            return ""
+        return f"; the file's [{section}] is for {filed!r} and not for {spelled!r}: take out what does not fit"
 
     def refuse_values_of_nothing(self, section: str) -> None:
         """Values for a part that there is none of are an error, unless a higher layer has taken the part away."""

@@ -98,7 +98,7 @@ class Registry:
         if key not in map(normalized, names):
             raise PluginError(
                 f"no installed plugin comes from the distribution {distribution!r}{nearest(distribution, names)}; "
-                f"there are {', '.join(names) or 'none'}; if it is missing: pip install {distribution}{self._broken()}"
+                f"there are {', '.join(names) or 'none'}; if it is missing: pip install {distribution}{self.broken()}"
             )
         return Registry(
             all_parts=tuple(part for part in self.all_parts if normalized(part.distribution) == key),
@@ -120,13 +120,14 @@ class Registry:
         inside = f" in {distribution}" if at else ""
         raise UsageError(
             f"there is no {kind} {bare!r}{inside}{nearest(bare, exist)}; there are {', '.join(exist) or 'none'}"
-            f"{self._broken()}"
+            f"{self.broken()}"
         )
 
     def _of(self, kind: str) -> Sequence[Part | Command]:
         return self.commands if kind == "command" else self.parts(kind)
 
-    def _broken(self) -> str:
+    def broken(self) -> str:
+        """`; broken plugins: ...` to end a message about something that was not found; empty if none is."""
         if not self.failures:
             return ""
         return "; broken plugins: " + "; ".join(str(failure) for failure in self.failures)
@@ -160,8 +161,10 @@ def discover(
 
     Never raises because of a plugin, and lets nothing that a plugin prints reach standard output.
     """
+    asked = "asked for"
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=GROUP)
+        asked = f"named in {ALLOW_LIST}"
         if only is None and ALLOW_LIST in os.environ:
             only = [name.strip() for name in os.environ[ALLOW_LIST].split(",") if name.strip()]
     candidates = [(ep, *_origin(ep)) for ep in entry_points]
@@ -172,7 +175,7 @@ def discover(
         candidates = [c for c in candidates if normalized(c[1]) in wanted]
         missing = wanted.keys() - {normalized(distribution) for _, distribution, _ in candidates}
         failures += [
-            Failure(distribution=wanted[key], version="?", error=f"asked for (by {ALLOW_LIST}?), but not installed")
+            Failure(distribution=wanted[key], version="?", error=f"{asked}, but not installed")
             for key in sorted(missing)
         ]
 

@@ -46,9 +46,8 @@ def _part(kind: str, what: str) -> Callable[[F], F]:
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved RUN.toml, and train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @screen_options
-@click.pass_context
 @pass_app
-def run(app: App, ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def run(app: App, /, *, as_json: bool, **options: Any) -> None:
     """Train a model: pick the parts, get a run directory and a report.
 
     RUN.toml holds the options of a run; every run writes one that repeats it. What stands on the command line wins.
@@ -56,7 +55,7 @@ def run(app: App, ctx: click.Context, /, *, as_json: bool, **options: Any) -> No
     """
     resume: Path | None = options.pop("resume")
     if resume is not None:
-        given = [name for name, value in options.items() if value]
+        given = [name for name, value in options.items() if not (value is None or value is False or value == ())]
         if given:
             flag = {"start_from": "--from", "sets": "--set", "toml": "RUN.toml", "dry_run": "--dry-run"}
             name = flag.get(given[0], f"--{given[0]}")

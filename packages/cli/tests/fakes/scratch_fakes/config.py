@@ -8,6 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class LettersConfig:
     upper: bool = False
+    sigterm: bool = False
+    """The first training in a working directory gets a SIGTERM."""
 
 
 @dataclass(frozen=True, kw_only=True)

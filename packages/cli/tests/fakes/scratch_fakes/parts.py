@@ -35,6 +35,9 @@ class Letters:
     @classmethod
     def train(cls, texts: Any, config: LettersConfig) -> Letters:
         text = "".join(texts)
+        if config.sigterm and not Path("terminated").exists():
+            Path("terminated").touch()
+            signal.raise_signal(signal.SIGTERM)
         if not text:
             raise BadData("there is no letter in the text")
         return cls("".join(sorted(set(text.upper() if config.upper else text))))
