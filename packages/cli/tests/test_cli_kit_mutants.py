@@ -210,6 +210,7 @@ TRAINERS = [
     ("ThawsAll", "frozen-parameters-stay-frozen"),
     ("DecaysAll", "frozen-parameters-stay-frozen"),
     ("TrainsNothing", "frozen-parameters-stay-frozen"),
+    ("MeansOfMeans", "gradients-do-not-depend-on-the-split"),
     ("SamplesWithoutText", "samples"),
     ("SamplesTooMany", "samples"),
     ("SamplesWithTorch", "samples"),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratch_cli.config import field_types
 from scratch_cli.errors import ScratchError
 from scratch_cli.registry import Part
 from scratch_cli.testing.outcome import CheckFailed, require
@@ -37,12 +38,20 @@ class Bench:
 
 
 def bench(
-    subject: Subject, *, model_seed: int = 0, with_adapter: bool = False, frozen: bool = False, like: Any = None
+    subject: Subject,
+    *,
+    model_seed: int = 0,
+    with_adapter: bool = False,
+    frozen: bool = False,
+    like: Any = None,
+    dropout: bool = True,
+    **options: Any,
 ) -> Bench:
     """Build the trainer with partners, from the same seeds every time.
 
     model_seed: of the weights' start. with_adapter: wrap the model with the stand-in adapter. frozen: freeze every
     second parameter. like: a model to take the frozen weights from, as a run takes them from its directory.
+    dropout: False turns it off, where the model has such an option. options: of the trainer, over `smoke`.
     """
     parts = {kind: subject.partner(kind) for kind in ("tokenizer", "model", "task")}
     optional = [kind for kind in ("sampler",) if kind in subject.part.needs or "causal-lm" in parts["model"].provides]
@@ -51,7 +60,8 @@ def bench(
     tokenizer_part = parts["tokenizer"]
     tokenizer = tokenizer_part.load().train(task.texts("train"), configured(tokenizer_part))
     torch.manual_seed(model_seed)
-    model = parts["model"].load()(configured(parts["model"]), vocab_size=tokenizer.vocab_size)
+    off = {} if dropout or "dropout" not in field_types(parts["model"].load_config()) else {"dropout": 0.0}
+    model = parts["model"].load()(configured(parts["model"], off), vocab_size=tokenizer.vocab_size)
     adapter = None
     if with_adapter:
         from scratch_cli.testing.standin_config import TinyAdapterConfig
@@ -69,9 +79,10 @@ def bench(
                 if not parameter.requires_grad:
                     parameter.copy_(theirs[name])
     try:
-        config = subject.config(steps=STEPS)
+        config = subject.config(**{"steps": STEPS, **options})
     except ScratchError as error:
-        raise CheckFailed(f"the smoke options must go with steps = {STEPS}: {error}") from error
+        wanted = ", ".join(f"{name} = {value}" for name, value in {"steps": STEPS, **options}.items())
+        raise CheckFailed(f"the smoke options must go with {wanted}: {error}") from error
     sampler = _built(parts["sampler"]) if "sampler" in parts else None
     still = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
     torch.manual_seed(SEED)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from scratch_cli.config import field_types
 from scratch_cli.testing import trainer_bench as on
 from scratch_cli.testing.outcome import CheckSkipped, require
 from scratch_cli.testing.subject import Subject
@@ -188,6 +189,20 @@ def check_frozen_parameters_stay_frozen(subject: Subject) -> None:
         require(moved, f"{way}: no trainable parameter has changed in 6 steps")
 
 
+def check_gradients_do_not_depend_on_the_split(subject: Subject) -> None:
+    """A step in one part and a step in two (`grad_accum_steps`) have the same metrics, but for rounding."""
+    if "grad_accum_steps" not in field_types(subject.part.load_config()):
+        raise CheckSkipped("the trainer has no option grad_accum_steps")
+    whole, halves = (next(on.bench(subject, dropout=False, grad_accum_steps=parts).trainer.train()) for parts in (1, 2))
+    for name, value in on.repeatable(whole).items():
+        other = halves.get(name)
+        if value is None or other is None:
+            require(value is other, f"{name} is {value} for one part and {other} for two")
+        else:
+            same = math.isclose(value, other, rel_tol=1e-3, abs_tol=1e-5)
+            require(same, f"{name} is {value} for one part and {other} for two: divide sums by what is known before")
+
+
 def check_samples(subject: Subject) -> None:
     """samples(n), if there is one, gives up to n mappings with prompt and completion, and changes nothing."""
     bench = on.bench(subject)
@@ -235,6 +250,7 @@ CHECKS = (
     check_evaluate_changes_nothing,
     check_judging_between_steps,
     check_frozen_parameters_stay_frozen,
+    check_gradients_do_not_depend_on_the_split,
     check_samples,
     check_rollouts,
 )
