@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, list[str]] = {
 
 ORACLES: dict[str, list[str]] = {
     "cli": ["torch", "scipy"],
-    "tokenizers-scratch": ["tiktoken", "tokenizers"],
+    "tokenizers-scratch": ["sentencepiece", "tiktoken", "tokenizers"],
     "embeddings-scratch": ["scipy"],
     "gpt-scratch": ["transformers"],
     "inference-scratch": ["transformers", "scipy"],

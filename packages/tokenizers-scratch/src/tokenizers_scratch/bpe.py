@@ -22,7 +22,7 @@ from tokenizers_scratch.bpe_train import learn_merges
 from tokenizers_scratch.byte_alphabet import from_stand_ins, single_bytes, to_stand_ins
 from tokenizers_scratch.config import BPEConfig
 from tokenizers_scratch.errors import EmptyCorpusError, TokenizerFileError
-from tokenizers_scratch.gpt2_files import read_gpt2_files
+from tokenizers_scratch.gpt2_files import GPT2Files, read_gpt2_files, write_gpt2_files
 from tokenizers_scratch.patterns import SplitPattern, split_pattern, whole_words
 from tokenizers_scratch.special_tokens import ROLES, SpecialTokens, check_special_tokens
 from tokenizers_scratch.storage import TokenizerFile
@@ -132,6 +132,14 @@ class BPETokenizer(BaseTokenizer):
             return cls(files.vocab, files.merges, SpecialTokens(files.special_tokens, roles), pattern=pattern)
         except ValueError as error:
             raise TokenizerFileError(Path(vocab), f"{error} (with the merges of {merges})") from error
+
+    def save_files(self, vocab: Path | str, merges: Path | str, /) -> None:
+        """Write `vocab.json` and `merges.txt`, which HF tokenizers and `from_files` read.
+
+        The files do not say which entries are special tokens. Raises ValueError if one is written like another token.
+        """
+        files = GPT2Files(dict(self.vocab), list(self.merges), dict(self.special_tokens))
+        write_gpt2_files(files, vocab, merges)
 
     @property
     def merges(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -1,4 +1,4 @@
-"""Read `vocab.json` and `merges.txt`, the two files in which GPT-2's tokenizer was published.
+"""Read and write `vocab.json` and `merges.txt`, the two files in which GPT-2's tokenizer was published.
 
 `vocab.json` maps tokens, spelled in the stand-ins of `byte_alphabet.py`, to ids. `merges.txt` holds one merge a line,
 two tokens with a space between; only a first line that begins with `#version` is a comment, for `#` is a token too
@@ -7,11 +7,13 @@ two tokens with a space between; only a first line that begins with `#version` i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers_scratch.byte_alphabet import from_stand_ins
+from tokenizers_scratch.byte_alphabet import from_stand_ins, to_stand_ins
 from tokenizers_scratch.errors import TokenizerFileError
 from tokenizers_scratch.storage import check_ids, read_json_object, read_text
 
@@ -68,3 +70,33 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
             raise TokenizerFileError(path, f"line {number} is no pair of tokens: {line[:80]!r}")
         pairs.append((parts[0], parts[1]))
     return pairs
+
+
+def spell_vocab(vocab: Mapping[int, bytes], special_tokens: Mapping[str, int]) -> dict[str, int]:
+    """Tokens as they are written in files, bytes in stand-ins and special tokens as they are, with their ids.
+
+    Raises ValueError if a special token is written like an ordinary one.
+    """
+    special = {i: token for token, i in special_tokens.items()}
+    entries: dict[str, int] = {}
+    for i, token in vocab.items():
+        text = special[i] if i in special else to_stand_ins(token)
+        if text in entries:
+            raise ValueError(f"ids {entries[text]} and {i} are both written {text!r}, so one of them has to go")
+        entries[text] = i
+    return entries
+
+
+def write_gpt2_files(files: GPT2Files, vocab: Path | str, merges: Path | str) -> None:
+    """Write both; a reader has to be told which entries are special tokens. Raises ValueError as `spell_vocab`."""
+    entries = spell_vocab(files.vocab, files.special_tokens)
+    lines = (f"{to_stand_ins(left)} {to_stand_ins(right)}\n" for left, right in files.merges)
+    _write(Path(vocab), json.dumps(entries, ensure_ascii=False) + "\n")
+    _write(Path(merges), "".join(("#version: 0.2\n", *lines)))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(unfinished, path)

@@ -68,6 +68,14 @@ def split_pattern(pattern: str) -> SplitPattern:
     return SplitPattern(pattern, partial(split_text, compiled), None)
 
 
+def published_form(pattern: str) -> str:
+    r"""The pattern as other tools read it: without what only some engines know (`\p{L}++` is faster, not different)."""
+    return _PUBLISHED.get(pattern, pattern)
+
+
+_PUBLISHED = {"gpt2": _GPT2.replace("++", "+"), "gpt4": _GPT4, "none": r"[\s\S]+"}
+
+
 def whole_words(chunks: Iterable[str], pattern: SplitPattern) -> Iterator[str]:
     """Cut one text, given in arbitrary chunks, anew at borders of words.
 

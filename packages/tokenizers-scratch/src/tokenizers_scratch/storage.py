@@ -68,6 +68,12 @@ class TokenizerFile:
             raise self.error(f"{key!r} must be true or false")
         return value
 
+    def number(self, key: str) -> int:
+        value = self.content[key]
+        if type(value) is not int or not 0 <= value < 2**31:
+            raise self.error(f"{key!r} must be a count")
+        return value
+
     def texts(self, key: str) -> list[str]:
         value = self.content[key]
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
@@ -123,6 +129,14 @@ def read_json_object(path: Path) -> dict[str, object]:
 def read_text(path: Path) -> str:
     """A UTF-8 text of bounded size."""
     try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerFileError(path, f"not UTF-8: byte {error.start}") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of bounded size."""
+    try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise TokenizerFileError(path, f"{size} bytes, more than the {MAX_BYTES} that are read")
@@ -132,10 +146,7 @@ def read_text(path: Path) -> str:
         raise TokenizerFileError(path, error.strerror or "cannot be read") from error
     if len(data) > MAX_BYTES:
         raise TokenizerFileError(path, f"more than the {MAX_BYTES} bytes that are read")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TokenizerFileError(path, f"not UTF-8: byte {error.start}") from None
+    return data
 
 
 def _special_tokens(path: Path, content: Mapping[str, object]) -> SpecialTokens:
