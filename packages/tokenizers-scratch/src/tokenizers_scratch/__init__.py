@@ -1,4 +1,4 @@
-"""Tokenizers from first principles: text <-> ids, without torch and without numpy.
+"""Tokenizers from first principles: text <-> ids, without torch.
 
 Import the part you want from its own module: `tokenizers_scratch.byte`, `.char`, `.bpe`.
 """

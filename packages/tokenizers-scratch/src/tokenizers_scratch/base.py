@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tokenizers_scratch.batch import PaddedBatch, Side, pad_rows
 from tokenizers_scratch.errors import TokenizerFileError, UnknownIdError
@@ -19,6 +19,10 @@ from tokenizers_scratch.special_tokens import AllowedSpecial, SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile, read_tokenizer, write_tokenizer
 from tokenizers_scratch.stream import StreamDecoder
 from tokenizers_scratch.utf8 import bytes_to_text, text_to_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class BaseTokenizer(ABC):
@@ -122,6 +126,12 @@ class BaseTokenizer(ABC):
             padding_side=padding_side,
             truncation_side=truncation_side,
         )
+
+    def encode_to_numpy(self, text: str, /, *, allowed_special: AllowedSpecial = "none") -> NDArray[np.uint32]:
+        """`encode` as an array, (ids,) uint32."""
+        import numpy as np
+
+        return np.array(self.encode(text, allowed_special=allowed_special), np.uint32)
 
     def encode_iterable(self, chunks: Iterable[str], /, *, allowed_special: AllowedSpecial = "none") -> Iterator[int]:
         """Ids of one text that comes in chunks, cut anywhere: an open file, say. Equals `encode` of the whole.

@@ -10,25 +10,29 @@ tokenizers, a special token in the training text is no text: it ends a word and 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenizers_scratch.base import BaseTokenizer, each_text
+from tokenizers_scratch.bpe_encode import LONG, EncodingKernels
+from tokenizers_scratch.bpe_learn import learn_from_texts
 from tokenizers_scratch.bpe_merge import merge_word
-from tokenizers_scratch.bpe_train import learn_merges
 from tokenizers_scratch.byte_alphabet import from_stand_ins, single_bytes, to_stand_ins
 from tokenizers_scratch.config import BPEConfig
-from tokenizers_scratch.errors import EmptyCorpusError, TokenizerFileError
+from tokenizers_scratch.errors import TokenizerFileError
 from tokenizers_scratch.gpt2_files import GPT2Files, read_gpt2_files, write_gpt2_files
 from tokenizers_scratch.patterns import SplitPattern, split_pattern, whole_words
-from tokenizers_scratch.special_tokens import ROLES, SpecialTokens, check_special_tokens
+from tokenizers_scratch.special_tokens import ROLES, AllowedSpecial, SpecialTokens, check_special_tokens
 from tokenizers_scratch.storage import TokenizerFile
 from tokenizers_scratch.utf8 import text_to_bytes
 
-_WINDOW = 2**16  # characters of one text that are cut into words at a time, in training
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BATCH = 2**23  # characters of several texts that are encoded at a time
 _CACHED_WORDS = 2**16
 _LONGEST_CACHED = 64  # characters
 
@@ -85,25 +89,19 @@ class BPETokenizer(BaseTokenizer):
                 raise ValueError(f"{what} is there twice")
             self._products.append(id_of[left + right])
         self._word_ids = _WordCache(self)
+        self._kernels = EncodingKernels(pattern, self._id_of_byte, self._ranks, self._products)
 
     @classmethod
-    def train(cls, texts: Iterable[str], config: BPEConfig, /) -> Self:
+    def train(cls, texts: Iterable[str], config: BPEConfig, /, *, threads: int | None = None) -> Self:
         """Learn merges from `texts`, each a text of its own: no word goes on from one into the next.
 
         To train on one text that comes in chunks, pass `whole_words(chunks, split_pattern(config.pattern))`. Memory
         grows with the number of different words, not with the text. Learns fewer merges than asked if there are no
-        more pairs that are frequent enough. Raises EmptyCorpusError if there is no text.
+        more pairs that are frequent enough. `threads`: how many count the words of a large corpus, all cores if None;
+        the result is the same. Raises EmptyCorpusError if there is no text.
         """
         special_tokens = SpecialTokens.numbered(config.special_tokens)
-        words = count_words(texts, split_pattern(config.pattern), special_tokens)
-        if not words:
-            raise EmptyCorpusError("the training text is empty: there is no word to learn from")
-        tokens, merges = learn_merges(
-            {text_to_bytes(word): count for word, count in words.items()},
-            n_tokens=config.vocab_size - len(special_tokens),
-            min_frequency=config.min_frequency,
-            max_token_length=config.max_token_length,
-        )
+        tokens, merges = learn_from_texts(texts, config, special_tokens, threads)
         vocab = dict(enumerate(tokens, len(special_tokens)))
         return cls(vocab, merges, special_tokens, pattern=config.pattern)
 
@@ -151,7 +149,37 @@ class BPETokenizer(BaseTokenizer):
         """The name of the rule that cuts text into words, or the regular expression."""
         return self._pattern.name
 
+    def encode_to_numpy(
+        self, text: str, /, *, allowed_special: AllowedSpecial = "none", threads: int = 1
+    ) -> NDArray[np.uint32]:
+        """`encode` as an array, which a long text needs half the time for. `threads`: how many share its words."""
+        if isinstance(allowed_special, str) and allowed_special == "none":
+            encoder = self._kernels.encoder(len(text)) if len(text) >= LONG else None
+            if encoder is not None:
+                return encoder.encode([text], threads)[0]
+        return super().encode_to_numpy(text, allowed_special=allowed_special)
+
+    def encode_batch(
+        self, texts: Iterable[str], /, *, allowed_special: AllowedSpecial = "none", threads: int = 1
+    ) -> list[list[int]]:
+        """`encode` of each text. `threads`: how many share them, if they are many or long."""
+        if not (isinstance(allowed_special, str) and allowed_special == "none"):
+            return super().encode_batch(texts, allowed_special=allowed_special)
+        rows: list[list[int]] = []
+        for group in _grouped(each_text(texts)):
+            encoder = self._kernels.encoder(sum(map(len, group)))
+            if encoder is None:
+                rows.extend(map(self._encode_plain, group))
+            else:
+                ids, ends = encoder.encode(group, threads)
+                flat = ids.tolist()
+                rows.extend(flat[start:end] for start, end in pairwise((0, *ends.tolist())))
+        return rows
+
     def _encode_plain(self, text: str) -> list[int]:
+        if len(text) >= LONG and (encoder := self._kernels.encoder(len(text))) is not None:
+            ids: list[int] = encoder.encode([text])[0].tolist()
+            return ids
         return list(chain.from_iterable(map(self._word_ids.__getitem__, self._pattern.split(text))))
 
     def _encode_stream(self, chunks: Iterator[str]) -> Iterator[int]:
@@ -195,16 +223,18 @@ class _WordCache(dict[str, tuple[int, ...]]):
         return ids
 
 
-def count_words(texts: Iterable[str], pattern: SplitPattern, special_tokens: SpecialTokens) -> Counter[str]:
-    """How often each word occurs in `texts`; a special token ends a word and is none."""
-    counts: Counter[str] = Counter()
-    for text in each_text(texts):
-        windows = (text[start : start + _WINDOW] for start in range(0, len(text), _WINDOW))
-        for run in special_tokens.split(windows, "all"):
-            if not isinstance(run, int):
-                for words in whole_words(run, pattern):
-                    counts.update(pattern.split(words))
-    return counts
+def _grouped(texts: Iterator[str]) -> Iterator[list[str]]:
+    """Lists of texts with about `_BATCH` characters together."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        group.append(text)
+        characters += len(text)
+        if characters >= _BATCH:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 def _find_special_tokens(vocab: Mapping[int, bytes], tokens: Sequence[str]) -> SpecialTokens:

@@ -4,8 +4,9 @@ Training (Sennrich et al., 2016, arXiv:1508.07909, algorithm 1, on bytes): start
 count every adjacent pair in every word, take the most frequent one, and replace it everywhere, from left to right.
 
 - Pairs are counted by sliding a window: `aaaa` holds (a, a) three times, although one merge replaces two.
-- Of pairs with equal counts the one with the smaller left id wins, then the smaller right id, as in HF tokenizers.
-  Ids follow `byte_alphabet.BYTE_ORDER`, then the order in which tokens were made.
+- Of pairs with equal counts the one with the smaller left id wins, then the smaller right id, as in HF tokenizers; with
+  `ties="lexicographic"` the one with the greater left bytes, then the greater right bytes. The first 256 ids are the
+  bytes in `byte_order`, those after them the tokens in the order in which they were made.
 - No two merges give the same bytes. Equal bytes that fill whole tokens at two places have been cut alike all along: a
   merge inside them is missed at one place only if a run crosses their left border, and then they do not fill tokens.
 """
@@ -16,20 +17,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from tokenizers_scratch.byte_alphabet import single_bytes
+from tokenizers_scratch.byte_alphabet import BYTE_ORDER, single_bytes
 
 Pair = tuple[bytes, bytes]
 
 
 def learn_merges(
-    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1, max_token_length: int | None = None
+    word_counts: Mapping[bytes, int],
+    *,
+    n_tokens: int,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    byte_order: Sequence[int] = BYTE_ORDER,
+    ties: str = "ids",
 ) -> tuple[list[bytes], list[Pair]]:
     """Tokens in the order of their ids, the 256 bytes first, and the merges in the order they were learned.
 
     Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times. Pairs of more than `max_token_length`
     bytes are left alone.
     """
-    tokens = single_bytes()
+    tokens = single_bytes(byte_order)
     rank = {token: i for i, token in enumerate(tokens)}
     merges: list[Pair] = []
     words = [([bytes((byte,)) for byte in word], count) for word, count in word_counts.items()]
@@ -39,8 +46,10 @@ def learn_merges(
             counts = Counter({p: n for p, n in counts.items() if len(p[0] + p[1]) <= max_token_length})
         if not counts:
             break
-        pair = min(counts, key=lambda pair: (-counts[pair], rank[pair[0]], rank[pair[1]]))
-        if counts[pair] < min_frequency:
+        most = max(counts.values())
+        tied = [pair for pair in counts if counts[pair] == most]
+        pair = max(tied) if ties == "lexicographic" else min(tied, key=lambda pair: (rank[pair[0]], rank[pair[1]]))
+        if most < min_frequency:
             break
         merges.append(pair)
         rank[pair[0] + pair[1]] = len(tokens)

@@ -8,8 +8,9 @@ megabyte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from tokenizers_scratch.byte_alphabet import BYTE_ORDER, single_bytes
 
@@ -18,16 +19,22 @@ _NONE = -1  # no place: the end of a word
 
 
 def learn_merges(
-    word_counts: Mapping[bytes, int], *, n_tokens: int, min_frequency: int = 1, max_token_length: int | None = None
+    word_counts: Mapping[bytes, int],
+    *,
+    n_tokens: int,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    byte_order: Sequence[int] = BYTE_ORDER,
+    ties: str = "ids",
 ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
     """Tokens in the order of their ids, the 256 bytes first, and the merges in the order they were learned.
 
     Stops at `n_tokens` tokens, or when no pair occurs `min_frequency` times. A pair of more than `max_token_length`
-    bytes is passed over.
+    bytes is passed over. `byte_order` and `ties`: see `bpe_reference.py`.
     """
-    tokens = single_bytes()
+    tokens = single_bytes(byte_order)
     merges: list[tuple[bytes, bytes]] = []
-    pairs = _Pairs(word_counts)
+    pairs = _Pairs(word_counts, byte_order, _smallest_ids if ties == "ids" else _GreatestBytes(tokens))
     while len(tokens) < n_tokens:
         best = pairs.pop_best()
         if best is None or best[0] < min_frequency:
@@ -36,18 +43,39 @@ def learn_merges(
         if max_token_length is not None and len(tokens[left]) + len(tokens[right]) > max_token_length:
             continue
         merges.append((tokens[left], tokens[right]))
-        pairs.merge(left, right, merged=len(tokens))
         tokens.append(tokens[left] + tokens[right])
+        pairs.merge(left, right, merged=len(tokens) - 1)
     return tokens, merges
+
+
+def _smallest_ids(left: int, right: int) -> tuple[int, int]:
+    """What to sort equally frequent pairs by."""
+    return left, right
+
+
+class _GreatestBytes:
+    """The other rule: a key that is small for pairs with great bytes."""
+
+    def __init__(self, tokens: list[bytes]) -> None:
+        self._tokens = tokens
+        self._keys: list[tuple[int, ...]] = []
+
+    def __call__(self, left: int, right: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        for token in self._tokens[len(self._keys) :]:
+            self._keys.append((*(255 - byte for byte in token), 256))  # 256: of two, the longer is the greater
+        return self._keys[left], self._keys[right]
 
 
 class _Pairs:
     """Words as symbols (ids), and every adjacent pair with its count and places."""
 
-    def __init__(self, word_counts: Mapping[bytes, int]) -> None:
+    def __init__(
+        self, word_counts: Mapping[bytes, int], byte_order: Sequence[int], order: Callable[[int, int], Any]
+    ) -> None:
         rank = [0] * 256
-        for i, byte in enumerate(BYTE_ORDER):
+        for i, byte in enumerate(byte_order):
             rank[byte] = i
+        self.order = order
         self.symbols: list[int] = []
         self.before: list[int] = []
         self.after: list[int] = []
@@ -70,20 +98,20 @@ class _Pairs:
                 pair = (self.symbols[place], self.symbols[following])
                 self.counts[pair] = self.counts.get(pair, 0) + self.weights[place]
                 self.places.setdefault(pair, []).append(place)
-        # (-count, left, right): the most frequent pair first, then the smallest ids. An entry may be out of date, but
-        # for every pair there is one that promises at least its true count.
-        self.heap = [(-count, left, right) for (left, right), count in self.counts.items()]
+        # (-count, order, left, right): the most frequent pair first, then as the tie rule says. An entry may be out of
+        # date, but for every pair there is one that promises at least its true count.
+        self.heap = [(-count, order(*pair), *pair) for pair, count in self.counts.items()]
         heapify(self.heap)
 
     def pop_best(self) -> tuple[int, int, int] | None:
         """The count, left and right id of the most frequent pair; None if there are no pairs."""
         while self.heap:
-            promised, left, right = heappop(self.heap)
+            promised, order, left, right = heappop(self.heap)
             count = self.counts.get((left, right), 0)
             if count == -promised:
                 return count, left, right
             if 0 < count < -promised:
-                heappush(self.heap, (-count, left, right))
+                heappush(self.heap, (-count, order, left, right))
         return None
 
     def merge(self, left: int, right: int, merged: int) -> None:
@@ -110,7 +138,7 @@ class _Pairs:
         del self.counts[left, right]
         for pair in grown:
             if count := self.counts.get(pair, 0):
-                heappush(self.heap, (-count, *pair))
+                heappush(self.heap, (-count, self.order(*pair), *pair))
 
     def _add(self, pair: tuple[int, int], weight: int, place: int) -> tuple[int, int]:
         self.counts[pair] = self.counts.get(pair, 0) + weight

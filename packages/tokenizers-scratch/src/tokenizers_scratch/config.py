@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from tokenizers_scratch.patterns import split_pattern
 from tokenizers_scratch.special_tokens import ROLES, check_special_tokens
+
+TieRule = Literal["ids", "lexicographic"]
 
 _SPECIAL_TOKENS_HELP = "your own special tokens, after <PAD> <UNK> <BOS> <EOS>, which are ids 0 to 3"
 
@@ -53,6 +56,10 @@ class BPEConfig:
     max_token_length: int | None = field(
         default=None, metadata={"help": "no token gets more bytes than this, such as a long run of ====="}
     )
+    ties: TieRule = field(
+        default="ids",
+        metadata={"help": "of equally frequent pairs first: ids (the smallest) or lexicographic (the greatest)"},
+    )
     special_tokens: tuple[str, ...] = field(default=(), metadata={"help": _SPECIAL_TOKENS_HELP})
 
     def __post_init__(self) -> None:
@@ -64,6 +71,8 @@ class BPEConfig:
         if self.max_token_length is not None:
             _check_at_least("max_token_length", self.max_token_length, 1, "single bytes are always tokens")
         split_pattern(self.pattern)
+        if self.ties not in get_args(TieRule):
+            raise ValueError(f"ties: got {self.ties!r}, must be ids or lexicographic: no other rule is known")
 
 
 def _check_at_least(name: str, value: int, minimum: int, reason: str) -> None:

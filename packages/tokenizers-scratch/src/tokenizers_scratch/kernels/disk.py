@@ -1,0 +1,87 @@
+"""Where the machine code of the kernels is kept.
+
+The first of these folders that can be written to is used: `NUMBA_CACHE_DIR` if that is set, else `__pycache__` beside
+this file, else the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
+Without any, every process compiles anew. Within it, the name of a folder is a hash of all that the code depends on and
+numba does not look at itself: numba notices an edit in the file of a kernel, but not one in a kernel it calls.
+
+numba reads these files with pickle, so they are as trusted as `.pyc` files; no folder that others write to is used.
+Imports neither numba nor numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@cache
+def cache_directory() -> Path | None:
+    """The folder for exactly these kernels, made if need be; None if there can be none."""
+    for parent in _parents():
+        directory = parent / f"tokenizers-scratch-{_fingerprint()}"
+        probe = directory / f"probe-{os.getpid()}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            continue
+        return directory
+    return None
+
+
+def is_compiled(name: str) -> bool:
+    """Whether this machine has compiled the kernels of this name."""
+    marker = _marker(name)
+    return marker is not None and marker.exists()
+
+
+def say_compiled(name: str) -> None:
+    """Remember that."""
+    marker = _marker(name)
+    if marker is not None:
+        try:
+            marker.touch()
+        except OSError:
+            return  # then the next process asks numba, which knows better, and says that it compiles
+
+
+def _marker(name: str) -> Path | None:
+    # Machine code is for one kind of processor, and machines may share a home.
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:12]
+    directory = cache_directory()
+    return directory / f"{name}-compiled-on-{machine}" if directory else None
+
+
+def _parents() -> Iterator[Path]:
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        yield Path(chosen)
+    yield Path(__file__).parent / "__pycache__"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        user = Path(local) if local else Path("~/AppData/Local")
+    elif sys.platform == "darwin":
+        user = Path("~/Library/Caches")
+    else:
+        user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        yield user.expanduser()
+    except RuntimeError:  # there is no home
+        return
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    versions = [version(name) for name in ("numba", "llvmlite", "numpy", "regex")]
+    digest.update("\0".join((sys.version, platform.machine(), *versions)).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,80 @@
+"""A byte-level BPE vocabulary, ready to encode with kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tokenizers_scratch.kernels.classes import class_table
+from tokenizers_scratch.kernels.compiling import compilation
+from tokenizers_scratch.kernels.documents import groups, join, pieces
+from tokenizers_scratch.kernels.encoding import NEEDED, WRITTEN, encode
+from tokenizers_scratch.kernels.merging import Workspace, make_merges, workspace_for
+from tokenizers_scratch.kernels.splitting import PATTERN_NUMBERS
+from tokenizers_scratch.kernels.words import IDS, LONGEST, TEXT, WordTable, empty_table, grown
+
+if TYPE_CHECKING:
+    from tokenizers_scratch.kernels.arrays import Bytes, Ids, Longs
+
+_PIECE = 2**20  # bytes that one thread encodes at a time, about
+_MOST_ROWS = 2**20  # half as many words; with what else a table holds at most 100 MB
+_MOST_TEXT = 2**25
+_KEPT_SPACE = 2**16  # the length of a word whose workspace is kept
+
+
+class Encoder:
+    """Texts to arrays of ids. May be used by several threads at once: each has its own table of words."""
+
+    def __init__(
+        self, pattern: str, id_of_byte: Sequence[int], pairs: Sequence[tuple[int, int]], products: Sequence[int]
+    ) -> None:
+        """`pairs`: the ids that each merge joins, the earliest first; `products`: the ids it gives."""
+        self._pattern = PATTERN_NUMBERS[pattern]
+        self._classes = class_table()
+        joined = np.array(pairs, np.int32).reshape(-1, 2)
+        self._merges = make_merges(
+            np.array(id_of_byte, np.int32), joined[:, 0].copy(), joined[:, 1].copy(), np.array(products, np.int32)
+        )
+        self._idle: list[tuple[WordTable, Workspace]] = []
+
+    def encode(self, texts: Sequence[str], threads: int = 1) -> tuple[Ids, Longs]:
+        """Ids of all texts, one behind the other, and where those of each text end."""
+        data, bounds = join(texts)
+        if threads == 1 or int(bounds[-1:, 1].sum()) <= _PIECE:
+            return self._encode(data, bounds)
+        bounds, last = pieces(data, bounds, self._pattern, _PIECE)
+        tasks = [bounds[part] for part in groups(bounds, _PIECE)]
+        with ThreadPoolExecutor(threads) as pool:
+            done = list(pool.map(lambda task: self._encode(data, task), tasks))
+        before = np.cumsum([0, *(len(ids) for ids, _ in done)])
+        ends = np.concatenate([ends + offset for (_, ends), offset in zip(done, before, strict=False)])
+        return np.concatenate([ids for ids, _ in done]), ends[last]
+
+    def _encode(self, data: Bytes, bounds: Longs) -> tuple[Ids, Longs]:
+        out = np.empty(int((bounds[:, 1] - bounds[:, 0]).sum()) + 2, np.uint32)
+        ends = np.empty(len(bounds), np.int64)
+        progress = np.zeros(4, np.int64)
+        table, space = self._idle.pop() if self._idle else (empty_table(2**14, 2**16, 2**16), workspace_for(0))
+        while not encode(data, bounds, self._pattern, self._classes, self._merges, table, space, out, ends, progress):
+            if progress[NEEDED] > LONGEST:
+                space = workspace_for(int(progress[NEEDED]))
+            elif len(table.rows) < _MOST_ROWS and table.used[TEXT] < _MOST_TEXT and table.used[IDS] < _MOST_TEXT:
+                table = grown(table, LONGEST, LONGEST)
+            else:  # starting anew costs less than keeping track of what was used last
+                table = empty_table(2**14, 2**16, 2**16)
+        if len(space.heap) > 3 * _KEPT_SPACE:
+            space = workspace_for(0)
+        self._idle.append((table, space))
+        out.resize(progress[WRITTEN], refcheck=False)
+        return out, ends
+
+
+def prepare() -> None:
+    """Compile the kernels of this module, or load their machine code."""
+    with compilation("encoder", "the kernels that encode"):
+        encoder = Encoder("gpt2", range(256), [(97, 98)], [256])
+        words = " ".join(f"word{i:04} the{i}" for i in range(6000))  # enough for the table to grow
+        encoder.encode(["a" * 1000, words, words], threads=2)

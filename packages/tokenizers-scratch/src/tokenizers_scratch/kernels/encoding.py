@@ -1,0 +1,134 @@
+"""Documents to ids: cut into words, look each up, merge those that are new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tokenizers_scratch.kernels.arrays import integer
+from tokenizers_scratch.kernels.compiling import entry, inlined
+from tokenizers_scratch.kernels.merging import LONGEST_SCANNED, Merges, Workspace, merge_word
+from tokenizers_scratch.kernels.splitting import border_after, word_end
+from tokenizers_scratch.kernels.words import (
+    IDS,
+    LONGEST,
+    LONGEST_SHORT,
+    ROWS,
+    TEXT,
+    WordTable,
+    add_long,
+    add_short,
+    find_long,
+    find_short,
+    long_hash,
+    short_key,
+)
+
+if TYPE_CHECKING:
+    from tokenizers_scratch.kernels.arrays import Bytes, Ids, Longs
+
+DOCUMENT, PLACE, WRITTEN, NEEDED = 0, 1, 2, 3
+"""Places in `progress`: the document, the byte in it, the ids written so far, the length of a word there is no room
+for."""
+
+_HALF = np.uint64(32)
+
+
+@entry
+def encode(
+    data: Bytes,
+    bounds: Longs,
+    pattern: int,
+    classes: Bytes,
+    merges: Merges,
+    table: WordTable,
+    space: Workspace,
+    out: Ids,
+    ends: Longs,
+    progress: Longs,
+) -> bool:
+    """Ids of documents into `out`, and into `ends` where those of each document end.
+
+    `bounds`: (documents, 2), where each starts and stops in `data`. `table`: words with their ids: two ids in row[2],
+    or more in `table.ids`; row[3] is how many, and where. `out` needs room for an id a byte, and one more. Returns
+    False if `table` or `space` is too small for the next word; called again with the same `progress`, it goes on.
+    """
+    rows, ids, used = table.rows, table.ids, table.used
+    document, i, n_out = progress[DOCUMENT], progress[PLACE], progress[WRITTEN]
+    while document < bounds.shape[0]:
+        stop = bounds[document, 1]
+        if i < bounds[document, 0]:
+            i = bounds[document, 0]
+        while i < stop:
+            end = word_end(data, i, stop, classes, pattern)
+            length = end - i
+            if length > LONGEST:
+                if length > LONGEST_SCANNED and 3 * length > space.heap.shape[0]:
+                    _stop(progress, document, i, n_out, length)
+                    return False
+                n_out = merge_word(data, i, length, merges, out, n_out, space)
+                i = end
+                continue
+            if length <= LONGEST_SHORT:
+                low, high = short_key(data, i, length)
+                slot = find_short(rows, low, high)
+            else:
+                low, high = long_hash(data, i, length), np.uint64(0)
+                slot = find_long(rows, table.texts, low, data, i, length)
+            if rows[slot, 1] != np.uint64(0):
+                n = integer(rows[slot, 3] & np.uint64(0xFFFFFFFF))
+                if n <= 2:
+                    out[n_out] = np.uint32(rows[slot, 2] & np.uint64(0xFFFFFFFF))
+                    out[n_out + 1] = np.uint32(rows[slot, 2] >> _HALF)
+                else:
+                    first = integer(rows[slot, 3] >> _HALF)
+                    for k in range(n):
+                        out[n_out + k] = ids[first + k]
+                n_out += n
+                i = end
+                continue
+            if (
+                2 * used[ROWS] >= rows.shape[0]
+                or used[TEXT] + length > table.texts.shape[0]
+                or used[IDS] + length > ids.shape[0]
+            ):
+                _stop(progress, document, i, n_out, length)
+                return False
+            after = merge_word(data, i, length, merges, out, n_out, space)
+            if length <= LONGEST_SHORT:
+                add_short(table, slot, low, high)
+            else:
+                add_long(table, slot, low, data, i, length)
+            _keep_ids(table, slot, out, n_out, after - n_out)
+            n_out = after
+            i = end
+        ends[document] = n_out
+        document += 1
+    _stop(progress, document, i, n_out, 0)
+    return True
+
+
+@inlined
+def _stop(progress: Longs, document: int, i: int, n_out: int, needed: int) -> None:
+    progress[DOCUMENT], progress[PLACE], progress[WRITTEN], progress[NEEDED] = document, i, n_out, needed
+
+
+@inlined
+def _keep_ids(table: WordTable, slot: int, out: Ids, start: int, n: int) -> None:
+    if n <= 2:
+        second = np.uint64(out[start + 1]) if n == 2 else np.uint64(0)
+        table.rows[slot, 2] = np.uint64(out[start]) | second << _HALF
+        table.rows[slot, 3] = np.uint64(n)
+    else:
+        first = table.used[IDS]
+        for k in range(n):
+            table.ids[first + k] = out[start + k]
+        table.rows[slot, 3] = np.uint64(n) | np.uint64(first) << _HALF
+        table.used[IDS] += n
+
+
+@entry
+def find_border(data: Bytes, i: int, stop: int, classes: Bytes, pattern: int) -> int:
+    """`border_after`, for Python."""
+    return border_after(data, i, stop, classes, pattern)

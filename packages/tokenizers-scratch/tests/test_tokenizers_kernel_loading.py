@@ -1,0 +1,188 @@
+"""Kernels are loaded when they are worth it, kept on disk in a place of their own, and missed by nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from tokenizers_scratch.kernels import compiling, disk, loading
+from tokenizers_scratch.kernels.loading import COMPILE_SECONDS, LOAD_SECONDS, START_SECONDS, VARIABLE, Loader
+
+TRAIN_AND_ENCODE = """
+from tokenizers_scratch.bpe import BPETokenizer
+from tokenizers_scratch.config import BPEConfig
+text = "the cat sat on the mat and the hat " * 100
+tokenizer = BPETokenizer.train([text], BPEConfig(vocab_size=290))
+print(tokenizer.encode(text)[:9], tokenizer.encode_to_numpy(text)[:9].tolist(), tokenizer.encode_batch([text])[0][:9])
+"""
+
+
+def run(code, **environment):
+    environment = {key: value for key, value in os.environ.items() if key != VARIABLE} | environment
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+
+
+@pytest.mark.parametrize("missing", ["numba", "llvmlite"])
+def test_without_numba_plain_python_does_it_and_one_warning_says_so(missing):
+    expected = run(TRAIN_AND_ENCODE, **{VARIABLE: "never"})
+    assert expected.stderr == ""
+    code = f"import sys; sys.modules[{missing!r}] = None; import warnings; warnings.simplefilter('always')\n"
+    done = run(code + TRAIN_AND_ENCODE, **{VARIABLE: "always"})
+    assert done.stdout == expected.stdout
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "RuntimeWarning: numba does not work here (ModuleNotFoundError: " in done.stderr
+    assert missing in done.stderr
+
+
+def test_a_compiler_that_fails_is_like_none(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "always")
+    monkeypatch.setattr(loading.importlib, "import_module", lambda name: (_ for _ in ()).throw(OSError("no\nLLVM")))
+    loader = Loader()
+    with pytest.warns(RuntimeWarning, match=r"^numba does not work here \(OSError: no\)"):
+        assert loader.encoder(1e9) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert loader.trainer(1e9) is None
+
+
+@pytest.fixture
+def imported(monkeypatch):
+    """The names of the kernels that are loaded, without loading them."""
+    names = []
+
+    class Module:
+        @staticmethod
+        def prepare():
+            pass
+
+    def import_module(name):
+        names.append(name.rpartition(".")[2])
+        return Module
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(loading.importlib, "import_module", import_module)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("mode", "compiled", "seconds", "loads"),
+    [
+        ("auto", True, LOAD_SECONDS * 0.9, False),
+        ("auto", True, LOAD_SECONDS * 1.1, True),
+        ("auto", False, LOAD_SECONDS * 1.1, False),
+        ("auto", False, COMPILE_SECONDS, True),
+        ("always", False, 0.0, True),
+        ("never", True, 1e9, False),
+    ],
+)
+def test_kernels_are_loaded_if_they_are_worth_it(monkeypatch, imported, mode, compiled, seconds, loads):
+    monkeypatch.setenv(VARIABLE, mode)
+    monkeypatch.setattr(loading, "is_compiled", lambda name: compiled)
+    assert (Loader().trainer(seconds) is not None) == loads
+    assert imported == ["trainer"] * loads
+
+
+def test_loaded_kernels_do_smaller_jobs_too_but_not_the_smallest(monkeypatch, imported):
+    monkeypatch.setattr(loading, "is_compiled", lambda name: True)
+    loader = Loader()
+    assert loader.encoder(1.0) is not None
+    assert loader.encoder(START_SECONDS * 2) is not None
+    assert loader.encoder(START_SECONDS / 2) is None
+    assert loader.trainer(START_SECONDS * 2) is None
+    assert imported == ["encoder"]
+
+
+def test_an_unknown_mode_is_refused(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "sometimes")
+    with pytest.raises(
+        ValueError, match=r"^TOKENIZERS_SCRATCH_KERNELS: got 'sometimes', must be auto, always or never"
+    ):
+        Loader().encoder(1.0)
+
+
+def test_small_jobs_import_neither_numba_nor_numpy():
+    code = (
+        "import sys\nfrom tokenizers_scratch.bpe import BPETokenizer\n"
+        "from tokenizers_scratch.config import BPEConfig\n"
+        "texts = [' '.join(str(i * 7919 + k)) + ' =' for i in range(10_000) for k in range(5)]\n"
+        "tokenizer = BPETokenizer.train(texts, BPEConfig())\ntokenizer.encode_batch(texts[:2000])\n"
+        "print(sorted({'numba', 'numpy', 'llvmlite'} & set(sys.modules)))"
+    )
+    assert run(code).stdout == "[]\n"
+
+
+@pytest.fixture
+def fresh_disk(monkeypatch, tmp_path):
+    disk.cache_directory.cache_clear()
+    monkeypatch.setattr(disk, "__file__", str(tmp_path / "package" / "disk.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    (tmp_path / "package").mkdir()
+    yield tmp_path
+    disk.cache_directory.cache_clear()
+
+
+def test_machine_code_is_kept_beside_the_package(fresh_disk):
+    directory = disk.cache_directory()
+    assert directory.parent == fresh_disk / "package" / "__pycache__"
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other folders")
+def test_machine_code_is_kept_with_the_user_if_the_package_cannot_be_written_to(fresh_disk):
+    (fresh_disk / "package" / "__pycache__").touch()  # no folder; rights alone do not stop a superuser
+    assert disk.cache_directory().parent == fresh_disk / "user"
+
+
+def test_machine_code_is_kept_where_numba_is_told_to(fresh_disk, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(fresh_disk / "mine"))
+    assert disk.cache_directory().parent == fresh_disk / "mine"
+
+
+def test_without_any_place_everything_still_works(fresh_disk, monkeypatch):
+    monkeypatch.setattr(disk, "_parents", lambda: iter(()))
+    assert disk.cache_directory() is None
+    assert not disk.is_compiled("encoder")
+    disk.say_compiled("encoder")
+    compiled = compiling.entry(abs_of_difference)
+    assert compiled(3, 5) == 2
+
+
+def abs_of_difference(a, b):
+    return abs(a - b)
+
+
+def test_an_edit_of_any_kernel_leads_to_another_folder(fresh_disk):
+    (fresh_disk / "package" / "one.py").write_text("1")
+    before = disk._fingerprint()
+    (fresh_disk / "package" / "one.py").write_text("2")
+    assert disk._fingerprint() != before
+
+
+def test_compiling_is_announced_once(fresh_disk, capsys):
+    for _ in range(2):
+        with compiling.compilation("encoder", "the kernels that encode"):
+            pass
+    assert (
+        capsys.readouterr().err == "tokenizers-scratch: compiling the kernels that encode, once for this machine ...\n"
+    )
+
+
+def test_a_failed_compilation_is_not_remembered(fresh_disk, capsys):
+    with pytest.raises(OSError), compiling.compilation("encoder", "the kernels that encode"):
+        raise OSError
+    assert not disk.is_compiled("encoder")
+
+
+def test_numbas_own_settings_are_left_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = compiling._config.CACHE_DIR
+        compiling.entry(abs_of_difference)
+        assert before == compiling._config.CACHE_DIR
