@@ -139,6 +139,16 @@ def test_importing_the_kit_imports_neither_torch_nor_pytest():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_every_module_of_the_kit_is_importable_without_torch():
+    code = (
+        "import importlib, pkgutil, sys; sys.modules['torch'] = None\n"
+        "import scratch_cli.testing as kit\n"
+        "[importlib.import_module(m.name) for m in pkgutil.iter_modules(kit.__path__, kit.__name__ + '.')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_tokenizers_and_tasks_are_checked_without_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"

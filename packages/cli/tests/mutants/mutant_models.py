@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scratch_cli.testing.standin_model import TinyCache, TinyLM, TinyVectors
-from scratch_cli.testing.standin_parts import AdaptedLinear, TinyAdapter, TinySampler
+from scratch_cli.testing.standin_parts import TinyAdapter, TinySampler
 
 # --- models
 
@@ -362,47 +362,36 @@ class NothingTrainable(TinyAdapter):
         return {}
 
 
-class _DetachedLinear(AdaptedLinear):
-    def forward(self, x):
-        return self.base(x) + (x @ self.down.detach().T) @ self.up.T if self.on else self.base(x)
-
-
 class DetachesHalf(TinyAdapter):
-    def wrap(self, model):
-        super().wrap(model)
-        for layer in self._layers.values():
-            layer.__class__ = _DetachedLinear
+    def added(self, layer, x, y):
+        return y + (x @ layer.down.detach().T) @ layer.up.T
 
 
 class MergesDouble(TinyAdapter):
     def merge(self):
         super().merge()
         for layer in self._layers.values():
-            layer.base.weight.data += (layer.up @ layer.down).detach()
+            layer.weight.data += (layer.up @ layer.down).detach()
 
 
 class MergesAgain(TinyAdapter):
     def merge(self):
-        for layer in self._layers.values():
-            layer.original = layer.base.weight.detach().clone()
-            layer.base.weight.data += (layer.up @ layer.down).detach()
+        self._originals = {}
+        super().merge()
 
 
 class MovedHasNoEffect(TinyAdapter):
-    def wrap(self, model):
-        super().wrap(model)
-        for layer in self._layers.values():
-            layer.on = False
+    def added(self, layer, x, y):
+        return y
 
 
 class Subtracts(TinyAdapter):
     """Un-merges by subtraction, which rounds."""
 
     def unmerge(self):
-        for layer in self._layers.values():
-            if layer.original is not None:
-                layer.base.weight.data -= (layer.up @ layer.down).detach()
-                layer.original = None
+        for layer in self._layers.values() if self._originals else ():
+            layer.weight.data -= (layer.up @ layer.down).detach()
+        self._originals = {}
 
 
 class StaysOn(TinyAdapter):
@@ -414,11 +403,9 @@ class StaysOn(TinyAdapter):
 class StaysOffAfterAnError(TinyAdapter):
     @contextmanager
     def disabled(self):
-        for layer in self._layers.values():
-            layer.on = False
+        self.on = False
         yield
-        for layer in self._layers.values():
-            layer.on = True
+        self.on = True
 
 
 class FreezesAfterwards(TinyAdapter):
@@ -435,7 +422,7 @@ class SavesTheBase(TinyAdapter):
         super().save(directory)
         with (directory / "base.safetensors").open("wb") as file:
             for layer in self._layers.values():
-                file.write(bytes(layer.base.weight.detach().contiguous().view(torch.uint8).flatten().tolist()))
+                file.write(bytes(layer.weight.detach().contiguous().view(torch.uint8).flatten().tolist()))
 
 
 class LoadsHalf(TinyAdapter):

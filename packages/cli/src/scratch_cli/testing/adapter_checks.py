@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.model_checks import close, gap
 from scratch_cli.testing.outcome import CheckFailed, require
 from scratch_cli.testing.saving import require_plain_files
 from scratch_cli.testing.subject import Subject, configured
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    torch = lazy("torch")
 
 VOCAB_SIZE = 23
 

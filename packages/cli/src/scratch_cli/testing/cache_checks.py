@@ -5,14 +5,18 @@ B rows, T positions, V vocabulary size.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.model_checks import built, close, gap, random_ids, room
 from scratch_cli.testing.outcome import require
 from scratch_cli.testing.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy("torch")
 
 
 def _plan(model: Any) -> tuple[int, list[list[int]]]:
@@ -36,7 +40,7 @@ def _feed(model: Any, cache: Any, ids: Tensor, at: list[int], sizes: list[int]) 
 def _require_lengths(cache: Any, wanted: list[int], when: str) -> None:
     lengths = cache.lengths
     require(
-        isinstance(lengths, Tensor) and lengths.dtype == torch.int64 and lengths.tolist() == wanted,
+        isinstance(lengths, torch.Tensor) and lengths.dtype == torch.int64 and lengths.tolist() == wanted,
         f"cache.lengths {when} is {lengths!r}, must be an int64 tensor of {wanted}",
     )
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.outcome import require
 from scratch_cli.testing.saving import require_plain_files
 from scratch_cli.testing.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy("torch")
 
 VOCAB_SIZE = 29
 RTOL, ATOL = 1e-4, 1e-5

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.outcome import require
 from scratch_cli.testing.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy("torch")
 
 VOCAB_SIZE = 12
 DRAWS = 20_000

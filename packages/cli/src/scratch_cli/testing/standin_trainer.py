@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.standin_config import TinyTrainerConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy("torch")
 
 
 class TinyTrainer:
@@ -68,7 +71,7 @@ class TinyTrainer:
         """Summed over the real positions."""
         logits = self.model(ids, lengths=lengths)[:, :-1]  # (B, T-1, V)
         real = torch.arange(ids.shape[1] - 1) < (lengths - 1)[:, None]  # (B, T-1)
-        return F.cross_entropy(logits[real], ids[:, 1:][real], reduction="sum")
+        return torch.nn.functional.cross_entropy(logits[real], ids[:, 1:][real], reduction="sum")
 
     # --- judging
 

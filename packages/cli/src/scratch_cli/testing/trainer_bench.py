@@ -10,16 +10,19 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from scratch_cli.config import field_types
 from scratch_cli.errors import ScratchError
 from scratch_cli.registry import Part
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.outcome import CheckFailed, require
 from scratch_cli.testing.subject import Subject, configured
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
 
 STEPS = 20
 SEED = 3
@@ -132,7 +135,7 @@ def snapshot(bench: Bench) -> dict[str, Any]:
 
 def difference(left: Any, right: Any, where: str = "") -> str | None:
     """Where two nested states differ, in words, or None if they are equal to the bit."""
-    if isinstance(left, Tensor) and isinstance(right, Tensor):
+    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
         if left.dtype != right.dtype or left.shape != right.shape:
             return f"{where}: {left.dtype} {tuple(left.shape)} and {right.dtype} {tuple(right.shape)}"
         same = torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
@@ -152,7 +155,7 @@ def difference(left: Any, right: Any, where: str = "") -> str | None:
 
 def through_storage(state: Any, where: str = "state_dict()") -> Any:
     """The state as a checkpoint gives it back: tensors copied, all else through JSON. CheckFailed if it cannot be."""
-    if isinstance(state, Tensor):
+    if isinstance(state, torch.Tensor):
         return state.detach().clone()
     if isinstance(state, Mapping):
         for key in state:
@@ -171,7 +174,7 @@ def through_storage(state: Any, where: str = "state_dict()") -> Any:
 
 
 def _copy(state: Any) -> Any:
-    if isinstance(state, Tensor):
+    if isinstance(state, torch.Tensor):
         return state.detach().clone()
     if isinstance(state, Mapping):
         return {key: _copy(value) for key, value in state.items()}

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from scratch_cli.config import field_types
 from scratch_cli.testing import trainer_bench as on
+from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.outcome import CheckSkipped, require
 from scratch_cli.testing.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch")
 
 RESUME_AFTER = (1, 7, 13, 19)
 
