@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from tokenizers_scratch.byte import ByteTokenizer
     from tokenizers_scratch.char import CharTokenizer
     from tokenizers_scratch.word import WordTokenizer
+    from tokenizers_scratch.wordpiece import WordPieceTokenizer
 
     # Parts keep the contracts.
     def tokenizers(
-        byte: ByteTokenizer, char: CharTokenizer, bpe: BPETokenizer, word: WordTokenizer
+        byte: ByteTokenizer,
+        char: CharTokenizer,
+        bpe: BPETokenizer,
+        word: WordTokenizer,
+        wordpiece: WordPieceTokenizer,
     ) -> tuple[contracts.Tokenizer, ...]:
-        return byte, char, bpe, word
+        return byte, char, bpe, word, wordpiece
 
     def models(gpt: GPT, bigram: Bigram, skipgram: SkipGram) -> tuple[contracts.Model, ...]:
         return gpt, bigram, skipgram

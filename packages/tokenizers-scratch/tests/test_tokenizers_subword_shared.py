@@ -14,15 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizers_scratch import storage
-from tokenizers_scratch.config_subword import WordConfig
-from tokenizers_scratch.errors import EmptyCorpusError, SpecialTokenError, TokenizerFileError, UnknownIdError
+from tokenizers_scratch.config_subword import WordConfig, WordPieceConfig
+from tokenizers_scratch.errors import (
+    EmptyCorpusError,
+    SpecialTokenError,
+    TokenizerFileError,
+    UnknownIdError,
+    VocabularyTooSmallError,
+)
 from tokenizers_scratch.word import WordTokenizer
+from tokenizers_scratch.wordpiece import WordPieceTokenizer
 
 CORPUS = ["Fair is foul, and foul is fair: hover through the fog and filthy air.", "ďábelské 👍 世界\r\n\x00\ud800"] * 3
 OWN = ("<S>", "<S>!")  # one begins with the other
 PARTS = {
     "word": (WordTokenizer, WordConfig(special_tokens=OWN)),
     "word-lower": (WordTokenizer, WordConfig(min_frequency=1, lowercase=True, special_tokens=OWN)),
+    "wordpiece": (WordPieceTokenizer, WordPieceConfig(vocab_size=160, special_tokens=OWN)),
+    "wordpiece-raw": (
+        WordPieceTokenizer,
+        WordPieceConfig(
+            vocab_size=160, lowercase=False, clean_text=False, handle_chinese_chars=False, special_tokens=OWN
+        ),
+    ),
 }
 TOKENIZERS = {name: cls.train(CORPUS, config) for name, (cls, config) in PARTS.items()}
 
@@ -188,7 +202,10 @@ def test_a_word_of_a_megabyte_takes_seconds(name):
 @each_part
 def test_a_binary_file_is_learned_from_or_refused(name):
     data = random.Random(0).randbytes(20_000).decode("latin-1")
-    tokenizer = train(name, [data, "fair is fair is"])
+    try:
+        tokenizer = train(name, [data, "fair is fair is"])
+    except VocabularyTooSmallError as error:
+        tokenizer = train(name, [data, "fair is fair is"], vocab_size=error.needed)
     assert tokenizer.decode(tokenizer.encode("fair is")) == "fair is"
 
 

@@ -9,6 +9,9 @@ from tokenizers_scratch.special_tokens import ROLES, check_special_tokens
 
 _SPECIAL_TOKENS_HELP = "your own special tokens, after <PAD> <UNK> <BOS> <EOS>, which are ids 0 to 3"
 
+BERT_TOKENS: Mapping[str, str] = {"pad": "[PAD]", "unk": "[UNK]", "bos": "[CLS]", "eos": "[SEP]", "mask": "[MASK]"}
+"""The special tokens of BERT, as ids 0 to 4; [CLS] begins a text and [SEP] ends it. `mask` is no role elsewhere."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WordConfig:
@@ -27,6 +30,50 @@ class WordConfig:
             _check_at_least("vocab_size", self.vocab_size, n_special + 1, f"{n_special} special tokens come first")
         _check_at_least("min_frequency", self.min_frequency, 1, "a word never seen cannot be learned")
         _check_bool("lowercase", self.lowercase)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordPieceConfig:
+    """Options of the `wordpiece` tokenizer."""
+
+    vocab_size: int = field(
+        default=2048,
+        metadata={
+            "help": "entries wanted: special tokens + characters, with and without ## + pieces; fewer if none is left"
+        },
+    )
+    min_frequency: int | None = field(
+        default=None,
+        metadata={"help": "pairs seen less often are not merged; not set: as high as the text allows, by halving"},
+    )
+    limit_alphabet: int = field(
+        default=1000, metadata={"help": "most characters learned; a word with a rarer one becomes [UNK]"}
+    )
+    max_word_length: int = field(default=100, metadata={"help": "a word of more characters becomes [UNK]"})
+    lowercase: bool = field(default=True, metadata={"help": "whether The and the are one word"})
+    strip_accents: bool | None = field(
+        default=None, metadata={"help": "whether naïve becomes naive; not set: if lowercase"}
+    )
+    handle_chinese_chars: bool = field(default=True, metadata={"help": "whether each CJK ideograph is a word"})
+    clean_text: bool = field(
+        default=True, metadata={"help": "whether control characters are dropped and white space becomes spaces"}
+    )
+    special_tokens: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "your own special tokens, after [PAD] [UNK] [CLS] [SEP] [MASK], which are ids 0 to 4"},
+    )
+
+    def __post_init__(self) -> None:
+        n_special = _check_own_special_tokens(self.special_tokens, BERT_TOKENS)
+        _check_at_least("vocab_size", self.vocab_size, n_special + 1, f"{n_special} special tokens come first")
+        if self.min_frequency is not None:
+            _check_at_least("min_frequency", self.min_frequency, 2, "a pair seen once gets the best score of all")
+        _check_at_least("limit_alphabet", self.limit_alphabet, 1, "pieces are made of characters")
+        _check_at_least("max_word_length", self.max_word_length, 1, "words have characters")
+        for name in ("lowercase", "handle_chinese_chars", "clean_text"):
+            _check_bool(name, getattr(self, name))
+        if self.strip_accents is not None:
+            _check_bool("strip_accents", self.strip_accents)
 
 
 def _check_at_least(name: str, value: int, minimum: int, reason: str) -> None:

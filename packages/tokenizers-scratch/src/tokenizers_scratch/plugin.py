@@ -40,3 +40,11 @@ def register_tokenizers(register: Any) -> None:
         summary="one id a word of the training text; loses white space and words it has not seen",
         provides=("text", "eos", "lossy"),
     )
+    register(
+        "wordpiece",
+        "tokenizers_scratch.wordpiece:WordPieceTokenizer",
+        config="tokenizers_scratch.config_subword:WordPieceConfig",
+        summary="BERT's WordPiece; loses white space, case and words with characters it has not seen",
+        provides=("text", "eos", "lossy"),
+        smoke={"vocab_size": 320},
+    )
