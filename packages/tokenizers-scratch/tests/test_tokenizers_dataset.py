@@ -1,0 +1,444 @@
+"""Data sets: what is read is what was encoded, the same from any number of processes, and damage is found."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tokenizers_scratch import storage
+from tokenizers_scratch.bpe import BPETokenizer
+from tokenizers_scratch.byte import ByteTokenizer
+from tokenizers_scratch.char import CharTokenizer
+from tokenizers_scratch.config import BPEConfig, CharConfig
+from tokenizers_scratch.dataset import prepare as preparing
+from tokenizers_scratch.dataset import shard as sharding
+from tokenizers_scratch.dataset.manifest import DatasetError, Manifest, dtype_for
+from tokenizers_scratch.dataset.prepare import prepare
+from tokenizers_scratch.dataset.reader import TokenDataset
+from tokenizers_scratch.errors import EmptyCorpusError, TokenizerDataError
+from tokenizers_scratch.sources import SourceError
+
+TEXTS = [f"text {i}: the cat sat on the mat {'again ' * (i % 5)}👍" for i in range(60)]
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    return BPETokenizer.train(TEXTS, BPEConfig(vocab_size=300))
+
+
+@pytest.fixture
+def jsonl(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), encoding="utf-8")
+    return path
+
+
+def content(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def test_round_trip(bpe, jsonl, tmp_path):
+    manifest = prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000)
+    data = TokenDataset(tmp_path / "data", tokenizer=bpe, verify=True)
+    assert len(manifest.shards) == len(data.shards) > 3
+    assert data.n_documents == manifest.documents == len(TEXTS)
+    expected = [[*bpe.encode(text), bpe.eos_id] for text in TEXTS]
+    assert [list(ids) for ids in data.documents()] == expected
+    assert [bpe.decode(data.document(i)) for i in range(len(TEXTS))] == TEXTS
+    assert list(data.document(-1)) == expected[-1]
+    assert manifest.raw_bytes == sum(len(text.encode()) for text in TEXTS)
+    flat = list(itertools.chain(*expected))
+    assert len(data) == manifest.tokens == len(flat)
+    assert list(data[:]) == flat
+    for start, stop in [(0, 0), (0, 5), (100, 900), (len(flat) - 3, len(flat) + 9), (-7, -2), (9, 3)]:
+        assert list(data[start:stop]) == flat[start:stop]
+    assert [data[i] for i in (0, 500, -1)] == [flat[i] for i in (0, 500, -1)]
+    assert data.dtype == np.dtype("<u2")
+    assert data.vocab_size == bpe.vocab_size
+    assert data.eos_id == bpe.eos_id
+
+
+def test_what_cannot_be_indexed(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "data")
+    data = TokenDataset(tmp_path / "data")
+    for read in (lambda: data[len(data)], lambda: data[-len(data) - 1], lambda: data.document(60)):
+        with pytest.raises(IndexError, match="out of range"):
+            read()
+    with pytest.raises(ValueError, match="step: got 2"):
+        data[0:9:2]
+    with pytest.raises(ValueError, match="read-only"):
+        data[0:9][0] = 1
+    again = pickle.loads(pickle.dumps(data))  # noqa: S301 - as a data loader passes it to its workers
+    assert list(again[:]) == list(data[:])
+
+
+def test_any_number_of_workers_writes_the_same_bytes(bpe, jsonl, tmp_path):
+    (tmp_path / "b.txt").write_bytes("one\r\n||two 👍||three".encode())
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"four||five"))
+    sources = [jsonl, tmp_path / "b.txt", tmp_path / "c.txt.gz"]
+    for workers in (1, 2, 3):
+        prepare(bpe, sources, tmp_path / str(workers), separator="||", shard_bytes=1500, workers=workers)
+    assert content(tmp_path / "1") == content(tmp_path / "2") == content(tmp_path / "3")
+    data = TokenDataset(tmp_path / "2")
+    last = [bpe.decode(ids) for ids in data.documents()][len(TEXTS) :]
+    assert last == ["one\r\n", "two 👍", "three", "four", "five"]
+
+
+def test_documents_do_not_depend_on_the_size_of_shards(bpe, jsonl, tmp_path):
+    for size in (1, 700, 10**9):
+        prepare(bpe, [jsonl], tmp_path / str(size), shard_bytes=size)
+    small, middle, large = (TokenDataset(tmp_path / str(size)) for size in (1, 700, 10**9))
+    assert (len(small.shards), len(large.shards)) == (len(TEXTS), 1)
+    assert list(small[:]) == list(middle[:]) == list(large[:])
+    assert [len(d) for d in small.documents()] == [len(d) for d in large.documents()]
+
+
+def test_without_end_of_text(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "data", append_eos=False)
+    data = TokenDataset(tmp_path / "data")
+    assert data.eos_id is None
+    assert list(data[:]) == list(itertools.chain(*map(bpe.encode, TEXTS)))
+
+
+def test_special_tokens_in_documents_are_text(tmp_path):
+    (tmp_path / "a.txt").write_text("a<EOS>b", encoding="utf-8")
+    prepare(ByteTokenizer(), [tmp_path / "a.txt"], tmp_path / "data")
+    data = TokenDataset(tmp_path / "data")
+    assert len(data) == 8
+    assert list(data[:]).count(data.eos_id) == 1
+
+
+def test_a_document_longer_than_the_window_is_encoded_in_pieces(bpe, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharding, "_WHOLE", 50)
+    monkeypatch.setattr(sharding, "_BUFFER", 16)
+    text = "the cat  sat\n\n on the mat 👍 " * 40
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    prepare(bpe, [tmp_path / "a.txt"], tmp_path / "data")
+    assert list(TokenDataset(tmp_path / "data")[:]) == [*bpe.encode(text), bpe.eos_id]
+
+
+# --- the type of the ids
+
+
+class Numbers:
+    """A tokenizer of any size: a text is one number."""
+
+    vocab_size, eos_id = 70_000, None
+
+    def save(self, directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "size").write_text(str(self.vocab_size))
+
+    @classmethod
+    def load(cls, directory):
+        return cls()
+
+    def encode(self, text):
+        return [int(part) for part in text.split()]
+
+    def encode_iterable(self, chunks):
+        return self.encode("".join(chunks))
+
+
+def test_more_than_65536_ids_take_32_bits(tmp_path):
+    assert [dtype_for(n) for n in (65_536, 65_537, 2**32)] == ["uint16", "uint32", "uint32"]
+    with pytest.raises(ValueError, match="vocab_size"):
+        dtype_for(2**32 + 1)
+    (tmp_path / "a.txt").write_text("0 65535 65536 69999")
+    prepare(Numbers(), [tmp_path / "a.txt"], tmp_path / "data")
+    data = TokenDataset(tmp_path / "data")
+    assert data.dtype == np.dtype("<u4")
+    assert list(data[:]) == [0, 65535, 65536, 69999]
+    assert (tmp_path / "data" / "shard-00000.bin").stat().st_size == 16
+
+
+@pytest.mark.parametrize("wrong", [70_000, -1])
+def test_an_id_beyond_the_vocabulary_is_refused_and_never_wrapped(tmp_path, wrong):
+    (tmp_path / "a.txt").write_text(f"0 {wrong}")
+    with pytest.raises(SourceError, match=rf"a\.txt, byte 0: the tokenizer gave the id {wrong}"):
+        prepare(Numbers(), [tmp_path / "a.txt"], tmp_path / "data")
+
+
+def test_a_tokenizer_of_more_than_65536_characters(tmp_path):
+    tokenizer = CharTokenizer.train([chr(c) for c in range(0x20, 0x11000) if not 0xD800 <= c < 0xE000], CharConfig())
+    (tmp_path / "a.txt").write_text("a\U00010fff", encoding="utf-8")
+    prepare(tokenizer, [tmp_path / "a.txt"], tmp_path / "data")
+    data = TokenDataset(tmp_path / "data", tokenizer=tokenizer)
+    assert data.dtype == np.dtype("<u4")
+    assert tokenizer.decode(data[:]) == "a\U00010fff"
+
+
+# --- interruption
+
+
+class Killed(Exception):
+    pass
+
+
+def interrupted(bpe, sources, directory, after):
+    def stop(progress):
+        if progress.shards == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        prepare(bpe, sources, directory, shard_bytes=1000, progress=stop)
+
+
+def test_a_restart_keeps_the_finished_shards(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "whole", shard_bytes=1000)
+    interrupted(bpe, [jsonl], tmp_path / "data", after=2)
+    with pytest.raises(DatasetError, match=r"dataset\.json: .*is finished by the same call"):
+        TokenDataset(tmp_path / "data")
+    written = (tmp_path / "data" / "shard-00000.bin").stat().st_mtime_ns
+    (tmp_path / "data" / "shard-00002.bin.part").write_bytes(b"half")
+    with (tmp_path / "data" / preparing.JOURNAL).open("ab") as journal:
+        journal.write(b'{"number": 2, "tok')  # the line that was being written
+    told = []
+    prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000, progress=told.append)
+    assert told[0].shards == told[0].kept == 2
+    assert told[-1].shards == told[-1].of
+    assert (tmp_path / "data" / "shard-00000.bin").stat().st_mtime_ns == written
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+    assert not (tmp_path / "data" / preparing.JOURNAL).exists()
+
+
+def test_a_restart_writes_damaged_shards_again(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "whole", shard_bytes=1000)
+    interrupted(bpe, [jsonl], tmp_path / "data", after=3)
+    shard = tmp_path / "data" / "shard-00001.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    (tmp_path / "data" / "shard-00002.ends").unlink()
+    told = []
+    prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000, progress=told.append)
+    assert told[0].kept == 1
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_a_finished_data_set_is_checked_and_mended(bpe, jsonl, tmp_path):
+    first = prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000)
+    before = content(tmp_path / "data")
+    told = []
+    assert prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000, progress=told.append) == first
+    assert told[0].kept == len(first.shards)
+    shard = tmp_path / "data" / "shard-00001.bin"
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000, progress=told.append)
+    assert content(tmp_path / "data") == before
+
+
+def test_another_data_set_is_not_overwritten_unless_asked(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000)
+    interrupted(bpe, [jsonl], tmp_path / "begun", after=1)
+    for call, reason in [
+        (lambda to: prepare(ByteTokenizer(), [jsonl], to, shard_bytes=1000), f"vocab_size: {bpe.vocab_size}, now 260"),
+        (lambda to: prepare(bpe, [jsonl], to, shard_bytes=999), "shard_bytes: 1000, now 999"),
+        (lambda to: prepare(bpe, [jsonl, jsonl], to, shard_bytes=1000), "the sources differ: 1 files, now 2"),
+    ]:
+        for directory, what in (("data", "another data set"), ("begun", "the beginning of another")):
+            with pytest.raises(DatasetError, match=f"{what}.*{reason}"):
+                call(tmp_path / directory)
+    TokenDataset(tmp_path / "data", tokenizer=bpe, verify=True)
+    (tmp_path / "data" / "mine.txt").write_text("keep")
+    prepare(ByteTokenizer(), [jsonl], tmp_path / "data", overwrite=True)
+    TokenDataset(tmp_path / "data", tokenizer=ByteTokenizer(), verify=True)
+    assert (tmp_path / "data" / "mine.txt").read_text() == "keep"
+    assert len(list((tmp_path / "data").glob("shard-*"))) == 2
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x").write_text("")
+    with pytest.raises(DatasetError, match="is not empty: there is 'x'"):
+        prepare(bpe, [jsonl], tmp_path / "other")
+
+
+def test_a_changed_source_is_noticed(bpe, jsonl, tmp_path):
+    interrupted(bpe, [jsonl], tmp_path / "data", after=1)
+    jsonl.write_text(jsonl.read_text(encoding="utf-8").replace("cat", "dog"), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"the sources differ: .*a\.jsonl"):
+        prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_names_file_and_line_also_from_a_worker(bpe, jsonl, tmp_path, workers):
+    lines = jsonl.read_text(encoding="utf-8").splitlines()
+    lines[40] = '{"text": 5}'
+    jsonl.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 41: the field 'text' is no text"):
+        prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000, workers=workers)
+    lines[40] = '{"text": "mended"}'  # another source: starts anew only when told to
+    jsonl.write_text("\n".join(lines), encoding="utf-8")
+    prepare(bpe, [jsonl], tmp_path / "data", overwrite=True)
+    assert TokenDataset(tmp_path / "data").n_documents == len(TEXTS)
+
+
+class Picky(Numbers):
+    def encode(self, text):
+        raise TokenizerDataError("does not like it")
+
+
+def test_what_a_tokenizer_refuses_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('\n{"text": "x"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 2: does not like it"):
+        prepare(Picky(), [tmp_path / "a.jsonl"], tmp_path / "data")
+
+
+def test_no_documents(bpe, tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "b.jsonl").write_text("\n\n")
+    for path in (tmp_path / "a.txt", tmp_path / "b.jsonl"):
+        with pytest.raises(EmptyCorpusError, match="there is no document in"):
+            prepare(bpe, [path], tmp_path / "data")
+        assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+def test_arguments_that_make_no_sense(bpe, jsonl, tmp_path):
+    for options in ({"workers": 0}, {"shard_bytes": 0}, {"workers": True}, {"separator": ""}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            prepare(bpe, [jsonl], tmp_path / "data", **options)
+    for sources in ([], str(jsonl)):
+        with pytest.raises(ValueError, match="sources"):
+            prepare(bpe, sources, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+# --- damage
+
+
+@pytest.fixture
+def finished(bpe, jsonl, tmp_path):
+    prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=2000)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        (
+            "shard-00001.bin",
+            lambda b: b[:-1],
+            r"shard-00001\.bin: has \d+ bytes, which is no whole number of 2-byte ids",
+        ),
+        ("shard-00001.bin", lambda b: b[:-2], r"shard-00001\.bin: has \d+ ids, but the manifest says \d+"),
+        ("shard-00001.bin", lambda b: b + b[:2], r"shard-00001\.bin: has \d+ ids, but the manifest says \d+"),
+        ("shard-00001.bin", lambda b: b"", r"shard-00001\.bin: has 0 ids, but the manifest says \d+"),
+        ("shard-00000.ends", lambda b: b[:-3], r"ends: has \d+ bytes, which is no whole number of 8-byte documents"),
+        ("shard-00000.ends", lambda b: b[8:], r"ends: has \d+ documents, but the manifest says \d+"),
+        ("shard-00000.ends", lambda b: b[:-8] + b"\0" * 8, "ends: is damaged: the last document"),
+        ("shard-00001.bin", None, r"shard-00001\.bin: No such file"),
+        ("dataset.json", None, r"dataset\.json: No such file"),
+    ],
+)
+def test_a_damaged_file_is_named(finished, file, change, reason):
+    path = finished / file
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DatasetError, match=reason) as caught:
+        TokenDataset(finished)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("file", ["shard-00001.bin", "shard-00001.ends"])
+def test_verification_finds_a_single_changed_byte(finished, file):
+    data = bytearray((finished / file).read_bytes())
+    data[4] ^= 1
+    (finished / file).write_bytes(data)
+    TokenDataset(finished)
+    with pytest.raises(DatasetError, match=f"{file}: is damaged: its SHA-256"):
+        TokenDataset(finished, verify=True)
+
+
+def test_another_tokenizer_is_refused(finished, bpe):
+    TokenDataset(finished, tokenizer=BPETokenizer.load(finished / "tokenizer"))
+    with pytest.raises(DatasetError, match="was made with another tokenizer"):
+        TokenDataset(finished, tokenizer=BPETokenizer.train(TEXTS, BPEConfig(vocab_size=270)))
+
+
+def changed(**values):
+    return lambda content: content.update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (changed(format="x"), "'format' is not"),
+        (changed(version=2), "version 2 is unknown"),
+        (changed(tokens=5), "'tokens' is 5, but the shards have"),
+        (changed(documents=60.0), "'documents' is 60.0"),
+        (changed(dtype="float32"), "'dtype' must be DTypeName, got 'float32'"),
+        (changed(dtype="uint32"), r"'dtype' is 'uint32', but \d+ ids need 'uint16'"),
+        (changed(vocab_size=-1), "'vocab_size' must be int, got -1"),
+        (changed(vocab_size=True), "'vocab_size' must be int, got True"),
+        (changed(eos_id=300), r"'eos_id' is 300, but there are only \d+ ids"),
+        (changed(tokenizer_sha256="abc"), "'tokenizer_sha256' must be str, got 'abc'"),
+        (changed(sources=3), "'sources' must be a list"),
+        (changed(sources=[3]), r"sources\[0\] must be an object"),
+        (changed(shards=3), "'shards' must be a list"),
+        (changed(extra=3), "unknown key 'extra'"),
+        (lambda c: c.pop("separator"), "'separator' is missing"),
+        (lambda c: c["shards"].pop(0), r"shards\[0\] must be an object whose 'file' is 'shard-00000.bin'"),
+        (lambda c: c["shards"][0].update(file="../../etc/passwd"), r"shards\[0\] must be an object whose 'file'"),
+        (lambda c: c["shards"][0].update(tokens="9"), r"'shards\[0\]\.tokens' must be int, got '9'"),
+        (lambda c: c["shards"][0].pop("sha256"), r"'shards\[0\]\.sha256' is missing"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(finished, change, reason):
+    path = finished / "dataset.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=reason):
+        TokenDataset(finished)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"a": 1, "a": 2}', b"[" * 100_000])
+def test_a_manifest_that_is_no_json_object_is_refused(finished, data):
+    (finished / "dataset.json").write_bytes(data)
+    with pytest.raises(DatasetError, match=r"dataset\.json: "):
+        TokenDataset(finished)
+
+
+def test_a_damaged_journal_is_refused(bpe, jsonl, tmp_path):
+    interrupted(bpe, [jsonl], tmp_path / "data", after=1)
+    for data in (b"", b"{}\n", b"broken\n", b"[]\n[]\n"):
+        (tmp_path / "data" / preparing.JOURNAL).write_bytes(data)
+        with pytest.raises(DatasetError, match=r"unfinished\.jsonl: "):
+            prepare(bpe, [jsonl], tmp_path / "data", shard_bytes=1000)
+
+
+def test_the_manifest_reads_back(finished):
+    manifest = Manifest.read(finished)
+    before = (finished / "dataset.json").read_bytes()
+    manifest.write(finished)
+    assert (finished / "dataset.json").read_bytes() == before
+
+
+# --- memory
+
+
+def test_memory_does_not_grow_with_the_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "MAX_BYTES", 2**20)  # which Python sets aside, untouched, to read a small file
+    tokenizer = ByteTokenizer()
+    line = json.dumps({"text": "some words " * 200}).encode() + b"\n"
+
+    def peak(n_lines, name):
+        with (tmp_path / name).open("wb") as file:
+            for _ in range(n_lines):
+                file.write(line)
+        tracemalloc.start()
+        prepare(tokenizer, [tmp_path / name], tmp_path / f"{name}.data")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    small, large = peak(300, "small.jsonl"), peak(2000, "large.jsonl")  # 0.7 and 4.4 MB
+    assert large < 1.5 * small
+    assert peak(2000, "one-document.txt") < 12 * 2**20  # of which the million characters before the pieces begin
