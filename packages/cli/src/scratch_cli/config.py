@@ -188,7 +188,7 @@ def _checker(config_cls: type[Any]) -> Any:
     import pydantic
 
     frozen = config_cls.__dataclass_params__.frozen
-    settings = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    settings = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     try:
         return pydantic.TypeAdapter(pydantic.dataclasses.dataclass(config_cls, config=settings, frozen=frozen))
     except Exception as error:
