@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 def _opt(default: Any, help: str) -> Any:
@@ -44,7 +44,9 @@ class SortConfig:
     """Task `sort`."""
 
     length: int = _opt(8, "digits in a problem: the difficulty")
-    order: str = _opt("descending", "order that the reward wants: descending or ascending")
+    order: Literal["descending", "ascending"] = _opt(
+        "descending", "order that the reward wants: descending or ascending"
+    )
     mixed: float = _opt(0.6, "share of demonstrations that show the other order; 0 = all as the reward wants")
     partial: float = _opt(0.0, "share of the reward paid for digits at the right position; 0 = all or nothing")
     n_train: int = _opt(16384, "training problems, at most")
@@ -153,12 +155,18 @@ class GRPOConfig:
     clip_high: float = _opt(0.28, "a ratio above 1 + clip_high earns no further gradient")
     minibatches: int = _opt(2, "optimizer updates that a rollout batch is split into")
     epochs_per_batch: int = _opt(1, "passes over a rollout batch")
-    loss_type: str = _opt("dapo", "normaliser: dapo = mean over all tokens, grpo = mean over sequences of their means")
-    scale_rewards: str = _opt("group", "divide advantages by the standard deviation of: group, batch or none")
+    loss_type: Literal["dapo", "grpo"] = _opt(
+        "dapo", "normaliser: dapo = mean over all tokens, grpo = mean over sequences of their means"
+    )
+    scale_rewards: Literal["group", "batch", "none"] = _opt(
+        "group", "divide advantages by the standard deviation of: group, batch or none"
+    )
     drop_zero_variance: bool = _opt(True, "leave out groups whose rewards are all equal: they carry no gradient")
     kl_coef: float = _opt(0.0, "weight in the loss of the divergence from the starting model")
-    kl_estimator: str = _opt("k3", "its form in the loss: k1, k2 or k3 (k1 has no gradient on-policy)")
-    track_kl: bool = _opt(True, "measure that divergence on one rollout a group even when its weight is 0")
+    kl_estimator: Literal["k1", "k2", "k3"] = _opt(
+        "k3", "its form in the loss: k1, k2 or k3 (k1 has no gradient on-policy)"
+    )
+    track_kl: int = _opt(16, "rollouts a step on which that divergence is measured, whatever its weight; 0 = none")
     grad_clip: float | None = _opt(1.0, "longest gradient norm; none = no clipping")
     grad_accum_steps: int = _opt(1, "micro-batches in an optimizer update; changes memory, not gradients")
     max_new_tokens: int | None = _opt(None, "longest completion; none = longest training answer and its end mark")
@@ -168,7 +176,7 @@ class GRPOConfig:
     def __post_init__(self) -> None:
         _at_least(self, 1, "steps", "prompts_per_step", "minibatches", "epochs_per_batch", "grad_accum_steps",
                   "max_new_tokens", why="it is a count")  # fmt: skip
-        _at_least(self, 0, "warmup_steps", "weight_decay", "kl_coef", why="it cannot be negative")
+        _at_least(self, 0, "warmup_steps", "weight_decay", "kl_coef", "track_kl", why="it cannot be negative")
         _positive(self, "lr", "grad_clip", "clip_high", why="0 would change nothing, and infinity everything")
         _within(self, 0.0, 1.0, "min_lr_ratio", "clip_low", why="it is a share")
         _check_betas(self)

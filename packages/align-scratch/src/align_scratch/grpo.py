@@ -18,9 +18,8 @@ log-probabilities that the sampler itself reported, and both sides of the ratio 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -30,11 +29,12 @@ from torch import Tensor
 from align_scratch.advantages import group_advantages, zero_variance
 from align_scratch.config import GRPOConfig
 from align_scratch.evaluation import Evaluation
-from align_scratch.losses import clipped, clipped_surrogate, kl_penalty, row_weights, weighted_sum
-from align_scratch.metrics import describe, records, update_means
+from align_scratch.losses import clipped, clipped_surrogate, kl_penalty, row_weights, split, weighted_sum
+from align_scratch.metrics import Updates, describe, records
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.rollouts import Prompts, Rollouts, check_fit, longest_answer, roll_out
 from align_scratch.schedule import Shuffled, derived_seed, learning_rate
+from align_scratch.scoring import completion_logits, kl_divergence
 from align_scratch.state import (
     adamw,
     load_model_state,
@@ -86,10 +86,10 @@ class GRPO:
         )
         # pi_ref: the base below an adapter, else a frozen copy of the model as it is now.
         self.reference: Any = None
-        if adapter is None and (config.kl_coef > 0 or config.track_kl):
+        if adapter is None and (config.kl_coef > 0 or config.track_kl > 0):
             self.reference = copy.deepcopy(model).eval().requires_grad_(False)
         self.step, self.num_tokens = 0, 0
-        self._last: tuple[int, Rollouts, Tensor, Tensor] | None = None
+        self._last: tuple[int, Rollouts, Tensor, Updates] | None = None
 
     def train(self) -> Iterator[Mapping[str, float | int | None]]:
         """Metrics after each step: one batch of rollouts and all updates on it."""
@@ -112,17 +112,17 @@ class GRPO:
                 generator=self.generator,
             )
             old, mask = rollouts.generation.log_probs, rollouts.generation.mask  # log pi_old (N, T), m (N, T)
+            kl = self._measure_kl(rollouts)
             sampled = perf_counter()
 
-            # A_i = (r_i - mean(r)) / std(r), one for all tokens of o_i.
+            # A_i = (r_i - mean(r)) / std(r): one for all tokens of o_i.
             advantages = group_advantages(rollouts.rewards, scale=config.scale_rewards)  # (P, G)
             advantages = advantages.flatten().to(self.device, old.dtype)  # (N,)
-            kept = self._kept(rollouts)  # (N',)
-            reference = self._reference_log_probs(rollouts)  # log pi_ref (N, T), NaN where it is not needed
-            difference = torch.full_like(advantages, torch.nan)  # (N,): of log pi and log pi_old before any update
-            self._last = self.step + 1, rollouts, advantages, difference
+            kept = self._kept(rollouts)  # (N',): the rows that have something to say
+            reference = self._reference_log_probs(rollouts) if config.kl_coef > 0 else None  # log pi_ref (N, T)
+            updates = Updates(len(old), self.device)
+            self._last = self.step + 1, rollouts, advantages, updates
 
-            self.model.train(not config.disable_dropout)
             lr = learning_rate(
                 self.step + 1,
                 steps=config.steps,
@@ -130,56 +130,40 @@ class GRPO:
                 warmup_steps=config.warmup_steps,
                 min_lr_ratio=config.min_lr_ratio,
             )
-            totals: defaultdict[str, float] = defaultdict(float)
-            for minibatch in kept.tensor_split(config.minibatches) * config.epochs_per_batch:
-                if not len(minibatch):
-                    continue
-                # w_i, the normaliser of J, from all rows of this update before they are split.
+            self.model.train(not config.disable_dropout)
+            for minibatch in split(kept, config.minibatches) * config.epochs_per_batch:
+                # w_i = 1 / sum_i |o_i| over all rows of this update, known before they are split to save memory.
                 weights = row_weights(config.loss_type, rollouts.generation.lengths[minibatch])
                 loss = 0.0
-                for part, weight in zip(
-                    minibatch.tensor_split(config.grad_accum_steps),
-                    weights.tensor_split(config.grad_accum_steps),
-                    strict=True,
+                for rows, weight in zip(
+                    split(minibatch, config.grad_accum_steps), split(weights, config.grad_accum_steps), strict=True
                 ):
-                    if not len(part):
-                        continue
-                    log_probs = self._log_probs(self.model, rollouts.sequences.select(part))  # log pi (M, T)
-                    log_ratio = log_probs - old[part]  # log rho (M, T)
-                    clip = {"clip_low": config.clip_low, "clip_high": config.clip_high}
-                    terms = clipped_surrogate(log_ratio, advantages[part], **clip)  # (M, T)
-                    if config.kl_coef > 0:
-                        terms = terms + config.kl_coef * kl_penalty(log_probs, reference[part], config.kl_estimator)
-                    micro_loss = weighted_sum(terms, mask[part], weight)  # -J
+                    # rho_it = pi(o_it | q, o_i<t) / pi_old(o_it | q, o_i<t)
+                    log_probs = self._log_probs(self.model, rollouts.sequences.select(rows))  # (M, T)
+                    log_ratio = log_probs - old[rows]  # (M, T)
+                    # -min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i) + kl_coef KL_it
+                    terms = clipped_surrogate(log_ratio, advantages[rows], config.clip_low, config.clip_high)  # (M, T)
+                    if reference is not None:
+                        terms = terms + config.kl_coef * kl_penalty(log_probs, reference[rows], config.kl_estimator)
+                    # -J = sum_i w_i sum_t m_it (...)
+                    micro_loss = weighted_sum(terms, mask[rows], weight)
                     micro_loss.backward()  # type: ignore[no-untyped-call]
                     loss += micro_loss.item()
-
-                    with torch.no_grad():
-                        if not totals["updates"]:
-                            difference[part] = (log_ratio.abs() * mask[part]).amax(1)
-                        low, high = clipped(log_ratio, advantages[part], **clip)
-                        totals["low"] += int((low & mask[part]).sum())
-                        totals["high"] += int((high & mask[part]).sum())
-                        totals["tokens"] += int(mask[part].sum())
-                totals["loss"] += loss
-                totals["grad_norm"] += update(
-                    self.optimizer,
-                    self.named,
-                    loss=loss,
-                    lr=lr,
-                    grad_clip=config.grad_clip,
-                    where=f"grpo step {self.step + 1}",
+                    clip = clipped(log_ratio.detach(), advantages[rows], config.clip_low, config.clip_high)
+                    updates.watch(rows, log_ratio, mask[rows], *clip)
+                where = f"grpo step {self.step + 1}"
+                grad_norm = update(
+                    self.optimizer, self.named, loss=loss, lr=lr, grad_clip=config.grad_clip, where=where
                 )
-                totals["updates"] += 1
+                updates.done(loss, grad_norm)
 
             self.step += 1
-            self.num_tokens += int(
-                rollouts.sequences.prompt_lengths.sum() + rollouts.sequences.completion_lengths.sum()
-            )
+            self.num_tokens += int((rollouts.sequences.prompt_lengths + rollouts.sequences.completion_lengths).sum())
             yield {
                 "step": self.step,
-                **describe(rollouts, reference),
-                **update_means(totals, difference),
+                **describe(rollouts),
+                "kl": kl,
+                **updates.metrics(),
                 "lr": lr,
                 "num_tokens": self.num_tokens,
                 "time/generation": sampled - started,
@@ -203,15 +187,30 @@ class GRPO:
 
     @torch.no_grad()
     def _reference_log_probs(self, rollouts: Rollouts) -> Tensor:
-        """log pi_ref (N, T): of all rows if the loss needs it, of one a group to measure the divergence, or of none."""
-        result = torch.full_like(rollouts.generation.log_probs, torch.nan)
-        if self.config.kl_coef == 0 and not self.config.track_kl:
-            return result
-        rows = torch.arange(0, len(result), 1 if self.config.kl_coef > 0 else rollouts.group_size, device=self.device)
-        with nullcontext() if self.adapter is None else self.adapter.disabled():
-            model = self.model if self.reference is None else self.reference
-            result[rows] = self._log_probs(model, rollouts.sequences.select(rows))
-        return result
+        """log pi_ref (N, T) of every rollout, for the KL term of the loss."""
+        with self._as_reference() as reference:
+            return self._log_probs(reference, rollouts.sequences)
+
+    @torch.no_grad()
+    def _measure_kl(self, rollouts: Rollouts) -> float | None:
+        """KL(pi_old || pi_ref) in nats per token, exactly, on `track_kl` of the rollouts spread over the prompts."""
+        if not self.config.track_kl:
+            return None
+        n = len(rollouts.completions)
+        rows = rollouts.sequences.select(torch.arange(0, n, -(-n // self.config.track_kl), device=self.device))
+        policy = self.sampler.log_probs(completion_logits(self.model, rows)[0])  # (M, V)
+        with self._as_reference() as reference:
+            base = self.sampler.log_probs(completion_logits(reference, rows)[0])  # (M, V)
+        return float(kl_divergence(policy, base).mean())
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[Model]:
+        """pi_ref: the base below an adapter, else the frozen copy."""
+        if self.adapter is None:
+            yield self.reference
+        else:
+            with self.adapter.disabled():
+                yield self.model
 
     # --- what a host asks for
 
@@ -225,7 +224,10 @@ class GRPO:
 
     def last_rollouts(self) -> list[Mapping[str, Any]]:
         """What was sampled in the last step, one JSON-able mapping a rollout; also after a step that failed."""
-        return [] if self._last is None else records(*self._last)
+        if self._last is None:
+            return []
+        step, rollouts, advantages, updates = self._last
+        return records(step, rollouts, advantages, updates.difference)
 
     def state_dict(self) -> dict[str, Any]:
         state = {

@@ -26,7 +26,7 @@ def row_weights(loss_type: str, lengths: Tensor) -> Tensor:
     raise ValueError(f"loss_type: got {loss_type!r}, must be dapo or grpo")
 
 
-def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
     """Token term  -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A),  rho = exp(log_ratio).
 
     Log-ratios (B, T) of the policy to the one that sampled, advantages (B,). PPO's clip (Schulman et al. 2017, eq. 7)
@@ -39,7 +39,7 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, *, clip_low: float,
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
 
 
-def clipped(log_ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+def clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
     """Where the clip takes the gradient away, below and above: two (B, T) bool.
 
     Only the side that bites counts: a ratio below the lower bound does so where the advantage is negative.
@@ -68,3 +68,8 @@ def kl_penalty(log_probs: Tensor, reference: Tensor, estimator: str = "k3") -> T
 def weighted_sum(terms: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     """sum_i w_i sum_t m_it L_it: terms (B, T), mask (B, T) bool, weights (B,) -> scalar."""
     return (terms.masked_fill(~mask, 0).sum(1) * weights).sum()
+
+
+def split(rows: Tensor, parts: int) -> list[Tensor]:
+    """`rows` (B, ...) in up to `parts` nearly equal runs, none of them empty."""
+    return [part for part in rows.tensor_split(parts) if len(part)]

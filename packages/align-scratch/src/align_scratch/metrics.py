@@ -10,32 +10,24 @@ import torch
 from torch import Tensor
 
 from align_scratch.advantages import zero_variance
-from align_scratch.losses import kl_penalty
 from align_scratch.rollouts import Rollouts
 
 Metrics = dict[str, float | int | None]
 
 
-def describe(rollouts: Rollouts, reference: Tensor) -> Metrics:
-    """Of the rollouts as sampled. `reference` (N, T): log-probabilities of another model, NaN where there are none.
-
-    `entropy` is the mean of -log p over the sampled tokens, an unbiased estimate of the policy's entropy in nats a
-    token; `kl` is k3, which is never negative.
-    """
+def describe(rollouts: Rollouts) -> Metrics:
+    """Of the rollouts as sampled. `entropy` is the mean of -log p over the sampled tokens, an unbiased estimate of the
+    policy's entropy in nats a token."""
     rewards, generation = rollouts.rewards, rollouts.generation
-    mask, lengths = generation.mask, generation.lengths
-    compared = mask & ~reference.isnan()
-    std = rewards.std(1)
     metrics: Metrics = {
         "reward": finite(rewards.nanmean()),
-        "reward_std": finite(std.nanmean()),
+        "reward_std": finite(rewards.std(1).nanmean()),
         "frac_reward_zero_std": finite(zero_variance(rewards).double().mean()),
         "accuracy": sum(score.correct for score in rollouts.scores) / len(rollouts.scores),
-        "kl": finite(kl_penalty(generation.log_probs[compared], reference[compared]).mean()),
-        "entropy": finite(-generation.log_probs[mask].mean()),
-        "completions/mean_length": finite(lengths.double().mean()),
-        "completions/min_length": int(lengths.min()),
-        "completions/max_length": int(lengths.max()),
+        "entropy": finite(-generation.log_probs[generation.mask].mean()),
+        "completions/mean_length": finite(generation.lengths.double().mean()),
+        "completions/min_length": int(generation.lengths.min()),
+        "completions/max_length": int(generation.lengths.max()),
         "completions/clipped_ratio": finite((~generation.finished).double().mean()),
         "reward/errors": int(rewards.isnan().sum()),
     }
@@ -46,22 +38,41 @@ def describe(rollouts: Rollouts, reference: Tensor) -> Metrics:
     return metrics
 
 
-def update_means(totals: Mapping[str, float], difference: Tensor) -> Metrics:
-    """Of the updates: means over them, clipped shares of their tokens; None where a step had no update.
+class Updates:
+    """What the updates on one batch of N rollouts amount to: means over updates, shares of their tokens."""
 
-    `difference` (N,): largest |log pi - log pi_old| of a row before the first update, NaN for rows of later ones. It
-    is 0 up to rounding if sampling and scoring agree.
-    """
-    updates, tokens = totals["updates"], totals["tokens"]
-    known = difference[~difference.isnan()]
-    return {
-        "loss": totals["loss"] / updates if updates else None,
-        "grad_norm": totals["grad_norm"] / updates if updates else None,
-        "clip_ratio/low_mean": totals["low"] / tokens if tokens else None,
-        "clip_ratio/high_mean": totals["high"] / tokens if tokens else None,
-        "clip_ratio/region_mean": (totals["low"] + totals["high"]) / tokens if tokens else None,
-        "sampling/sampling_logp_difference/max": finite(known.max()) if len(known) else None,
-    }
+    def __init__(self, n: int, device: torch.device) -> None:
+        self.difference = torch.full((n,), torch.nan, device=device)
+        """(N,): largest |log pi - log pi_old| of a row before the first update, 0 up to rounding if sampling and
+        scoring agree; NaN for rows of later updates."""
+        self._count, self._tokens, self._low, self._high = 0, 0, 0, 0
+        self._loss, self._grad_norm = 0.0, 0.0
+
+    @torch.no_grad()
+    def watch(self, rows: Tensor, log_ratio: Tensor, mask: Tensor, below: Tensor, above: Tensor) -> None:
+        """A micro-batch of `rows` (M,): its log-ratios (M, T), and where the clip takes the gradient (M, T) bool."""
+        if self._count == 0:
+            self.difference[rows] = (log_ratio.abs() * mask).amax(1)
+        tokens, low, high = torch.stack((mask.sum(), (below & mask).sum(), (above & mask).sum())).tolist()
+        self._tokens, self._low, self._high = self._tokens + tokens, self._low + low, self._high + high
+
+    def done(self, loss: float, grad_norm: float) -> None:
+        """An update was made."""
+        self._count += 1
+        self._loss, self._grad_norm = self._loss + loss, self._grad_norm + grad_norm
+
+    def metrics(self) -> Metrics:
+        """None where there was no update."""
+        known = self.difference[~self.difference.isnan()]
+        count, tokens = self._count, self._tokens
+        return {
+            "loss": self._loss / count if count else None,
+            "grad_norm": self._grad_norm / count if count else None,
+            "clip_ratio/low_mean": self._low / tokens if count else None,
+            "clip_ratio/high_mean": self._high / tokens if count else None,
+            "clip_ratio/region_mean": (self._low + self._high) / tokens if count else None,
+            "sampling/sampling_logp_difference/max": finite(known.max()) if len(known) else None,
+        }
 
 
 def records(step: int, rollouts: Rollouts, advantages: Tensor, difference: Tensor) -> list[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ something to select from. Left out: packing several examples into a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -22,9 +22,11 @@ from torch import Tensor
 from align_scratch.config import SFTConfig
 from align_scratch.errors import DoesNotFit
 from align_scratch.evaluation import Evaluation
+from align_scratch.losses import split
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.rollouts import Prompts, check_fit, longest_answer, roll_out
 from align_scratch.schedule import Shuffled, derived_seed, learning_rate
+from align_scratch.scoring import completion_logits
 from align_scratch.state import (
     adamw,
     load_model_state,
@@ -41,14 +43,7 @@ from inference_scratch.score import Sequences, pack
 
 def completion_loss(model: Model, rows: Sequences) -> tuple[Tensor, int]:
     """Sum of -log p over the real completion tokens of `rows`, and how many of them the model ranks first."""
-    read = rows.ids[:, :-1]  # (B, T-1): the last id is predicted, never read
-    features = model.features(read, lengths=rows.prompt_lengths + rows.completion_lengths - 1)  # (B, T-1, D)
-    place = torch.arange(1, rows.ids.shape[1], device=read.device)  # (T-1,): which id each position predicts
-    end = rows.prompt_lengths + rows.completion_lengths
-    learned = (place >= rows.prompt_lengths[:, None]) & (place < end[:, None])  # (B, T-1)
-    chosen = learned.flatten().nonzero()[:, 0]  # (M,)
-    logits = model.head(features.flatten(0, 1).index_select(0, chosen))  # (M, V)
-    targets = rows.ids[:, 1:].flatten()[chosen]  # (M,)
+    logits, targets = completion_logits(model, rows)  # (M, V), (M,)
     return F.cross_entropy(logits.float(), targets, reduction="sum"), int((logits.argmax(-1) == targets).sum())
 
 
@@ -77,8 +72,8 @@ class SFT:
         self.max_new_tokens = longest_answer(tokenizer, examples) if examples else 1
         longest = max([self.max_new_tokens, *(len(ids) + 1 for ids in demonstrations)])
         check_fit(model=model, tokenizer=tokenizer, sampler=sampler, prompts=self.prompts.ids, max_new_tokens=longest)
-        end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-        self.targets: Sequence[list[int]] = [ids + end for ids in demonstrations]
+        self.demonstrations = demonstrations
+        self.end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
         self.device = next(model.parameters()).device
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
@@ -97,12 +92,12 @@ class SFT:
             started = perf_counter()
             rows = self.batches[self.step]
             _, prompts = self.prompts.select(rows)
-            batch = pack(prompts, [self.targets[row] for row in rows], device=self.device)
+            batch = pack(prompts, [self.demonstrations[row] + self.end for row in rows], device=self.device)
             tokens = int(batch.completion_lengths.sum())  # the denominator of the whole step, known before the split
 
             self.model.train()
             loss, right = 0.0, 0
-            for part in torch.arange(len(rows), device=self.device).tensor_split(config.grad_accum_steps):
+            for part in split(torch.arange(len(rows), device=self.device), config.grad_accum_steps):
                 nll, hits = completion_loss(self.model, batch.select(part))
                 (nll / tokens).backward()  # type: ignore[no-untyped-call]
                 loss, right = loss + nll.item() / tokens, right + hits
@@ -145,17 +140,16 @@ class SFT:
         the mean of both decides.
         """
         config = self.config
-        if config.stop_at is None or self.step % config.stop_every:
+        if config.stop_at is None or self.sampler is None or self.step % config.stop_every:
             return None
         look = 2 * (self.step // config.stop_every)
-        accuracy = self._sampled_accuracy(self.looks[look])
+        accuracy = self._sampled_accuracy(self.sampler, self.looks[look])
         if accuracy >= config.stop_at:
-            accuracy = (accuracy + self._sampled_accuracy(self.looks[look + 1])) / 2
+            accuracy = (accuracy + self._sampled_accuracy(self.sampler, self.looks[look + 1])) / 2
             self.reached = accuracy >= config.stop_at
         return accuracy
 
-    def _sampled_accuracy(self, rows: list[int]) -> float:
-        assert self.sampler is not None
+    def _sampled_accuracy(self, sampler: Sampler, rows: list[int]) -> float:
         examples, prompts = self.prompts.select(rows)
         rollouts = roll_out(
             self.model,
@@ -163,7 +157,7 @@ class SFT:
             self.task,
             examples,
             prompts,
-            sampler=self.sampler,
+            sampler=sampler,
             max_new_tokens=self.max_new_tokens,
             generator=self.generator,
         )

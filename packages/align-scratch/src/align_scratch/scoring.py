@@ -1,0 +1,33 @@
+"""What a model says at the places of completion tokens: their distributions, not only the chosen tokens' log-probs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align_scratch.protocols import Model
+from inference_scratch.score import Sequences
+
+
+def completion_logits(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
+    """Logits (M, V) at every real completion token of `rows`, and the tokens' ids (M,); differentiable.
+
+    The head, the widest matrix of a small model, runs at those M places only.
+    """
+    read = rows.ids[:, :-1]  # (B, T-1): the last id is predicted, never read
+    end = rows.prompt_lengths + rows.completion_lengths  # (B,)
+    features = model.features(read, lengths=end - 1)  # (B, T-1, D)
+    predicts = torch.arange(1, rows.ids.shape[1], device=read.device)  # (T-1,): the place that each position predicts
+    real = (predicts >= rows.prompt_lengths[:, None]) & (predicts < end[:, None])  # (B, T-1)
+    places = real.flatten().nonzero()[:, 0]  # (M,)
+    logits = model.head(features.flatten(0, 1).index_select(0, places))  # (M, V)
+    return logits, rows.ids[:, 1:].flatten()[places]
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) in nats of log-probabilities (..., V): sum_v p_v log(p_v / q_v), never negative: (...).
+
+    Over the whole vocabulary, and so without the noise of an estimate from the chosen token: k3 misses what a sharpened
+    policy no longer samples, and leaps when it samples something rare.
+    """
+    return (p.exp() * (p - q)).sum(-1)
