@@ -22,7 +22,7 @@ class Corpus:
 
     def __init__(self, config: CorpusConfig) -> None:
         self.config = config
-        if config.path:
+        if config.path is not None:
             self.lesson = f"Read {config.path}."
             documents = [read_text(Path(config.path))]
         else:
