@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tokenizers_scratch.bpe import BPETokenizer
     from tokenizers_scratch.byte import ByteTokenizer
     from tokenizers_scratch.char import CharTokenizer
+    from tokenizers_scratch.unigram import UnigramTokenizer
     from tokenizers_scratch.word import WordTokenizer
     from tokenizers_scratch.wordpiece import WordPieceTokenizer
 
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
         bpe: BPETokenizer,
         word: WordTokenizer,
         wordpiece: WordPieceTokenizer,
+        unigram: UnigramTokenizer,
     ) -> tuple[contracts.Tokenizer, ...]:
-        return byte, char, bpe, word, wordpiece
+        return byte, char, bpe, word, wordpiece, unigram
 
     def models(gpt: GPT, bigram: Bigram, skipgram: SkipGram) -> tuple[contracts.Model, ...]:
         return gpt, bigram, skipgram

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tokenizers_scratch.patterns import split_pattern
 from tokenizers_scratch.special_tokens import ROLES, check_special_tokens
 
 _SPECIAL_TOKENS_HELP = "your own special tokens, after <PAD> <UNK> <BOS> <EOS>, which are ids 0 to 3"
@@ -74,6 +75,54 @@ class WordPieceConfig:
             _check_bool(name, getattr(self, name))
         if self.strip_accents is not None:
             _check_bool("strip_accents", self.strip_accents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnigramConfig:
+    """Options of the `unigram` tokenizer."""
+
+    vocab_size: int = field(
+        default=2048,
+        metadata={
+            "help": "entries wanted: special tokens + 256 bytes, if they are there + pieces; fewer if none is left"
+        },
+    )
+    pattern: str = field(
+        default="gpt2",
+        metadata={
+            "help": "how text is cut into words, which no piece crosses: gpt2, gpt4, none or a regular expression"
+        },
+    )
+    byte_fallback: bool = field(
+        default=True,
+        metadata={"help": "whether unknown characters are spelled in bytes, so that every text comes back"},
+    )
+    character_coverage: float = field(
+        default=0.9995, metadata={"help": "share of the text whose characters are learned; rarer ones are unknown"}
+    )
+    max_piece_length: int = field(default=16, metadata={"help": "most characters of a piece"})
+    n_seeds: int = field(default=1_000_000, metadata={"help": "how many pieces training begins with, at most"})
+    special_tokens: tuple[str, ...] = field(default=(), metadata={"help": _SPECIAL_TOKENS_HELP})
+
+    def __post_init__(self) -> None:
+        n_special = _check_own_special_tokens(self.special_tokens)
+        _check_bool("byte_fallback", self.byte_fallback)
+        _check_learned(self.vocab_size, n_special, self.byte_fallback, self.character_coverage, self.max_piece_length)
+        _check_at_least("n_seeds", self.n_seeds, 1, "there is nothing to choose from")
+        split_pattern(self.pattern)
+
+
+def _check_learned(
+    vocab_size: int, n_special: int, byte_fallback: bool, character_coverage: float, max_piece_length: int
+) -> None:
+    reserved = n_special + 256 * byte_fallback
+    reason = f"{n_special} special tokens{' and 256 bytes' if byte_fallback else ''} come first"
+    _check_at_least("vocab_size", vocab_size, reserved + 1, reason)
+    if not isinstance(character_coverage, float | int) or not 0 < character_coverage <= 1:
+        raise ValueError(
+            f"character_coverage: got {character_coverage!r}, must be above 0 and at most 1: it is a share of the text"
+        )
+    _check_at_least("max_piece_length", max_piece_length, 1, "pieces have characters")
 
 
 def _check_at_least(name: str, value: int, minimum: int, reason: str) -> None:

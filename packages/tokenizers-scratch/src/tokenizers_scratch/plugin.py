@@ -48,3 +48,20 @@ def register_tokenizers(register: Any) -> None:
         provides=("text", "eos", "lossy"),
         smoke={"vocab_size": 320},
     )
+    register(
+        "unigram",
+        "tokenizers_scratch.unigram:UnigramTokenizer",
+        config="tokenizers_scratch.config_subword:UnigramConfig",
+        summary="pieces with probabilities, learned by EM and pruning; loses nothing with byte fallback",
+        provides=("text", "eos"),
+        smoke={"vocab_size": 480},
+    )
+
+
+@hookimpl
+def register_commands(register: Any) -> None:
+    register(
+        "tokenize",
+        "tokenizers_scratch.commands.group:tokenize",
+        summary="Train tokenizers, look at what they do, and make data for training models.",
+    )

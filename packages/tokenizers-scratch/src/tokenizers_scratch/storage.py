@@ -80,6 +80,30 @@ class TokenizerFile:
             raise self.error(f"{key!r} must be a list of texts")
         return value
 
+    def numbers(self, key: str) -> list[int]:
+        value = self.content[key]
+        if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
+            raise self.error(f"{key!r} must be a list of integers from 0 up")
+        return value
+
+    def scored(self, key: str) -> dict[int, tuple[str, float]]:
+        """A list of [id, text, score]."""
+        value = self.content[key]
+        if not isinstance(value, list):
+            raise self.error(f"{key!r} must be a list")
+        scored: dict[int, tuple[str, float]] = {}
+        for n, entry in enumerate(value):
+            if not isinstance(entry, list) or [type(part) for part in entry] not in (
+                [int, str, float],
+                [int, str, int],
+            ):
+                raise self.error(f"{key!r}[{n}] must be a list of an id, a text and a number")
+            i, text, score = entry
+            if i < 0 or i in scored or abs(score) > 1e30:
+                raise self.error(f"{key!r}[{n}] has an id or a number that cannot be, or an id that another one has")
+            scored[i] = (text, float(score))
+        return scored
+
     def ids(self, key: str) -> dict[str, int]:
         return check_ids(self.path, repr(key), self.content[key])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from tokenizers_scratch.errors import EmptyCorpusError, VocabularyTooSmallError
 
@@ -31,6 +32,32 @@ def extract_unique_chars(word_counts: Mapping[str, int]) -> Counter[str]:
         for character in word:
             counts[character] += count
     return counts
+
+
+def cover(word_counts: Mapping[str, int], share: float) -> dict[str, int]:
+    """The words without the rarest characters: the most frequent ones that make up `share` of the text stay.
+
+    A word is cut where a character is dropped.
+    """
+    if share >= 1:
+        return dict(word_counts)
+    characters = extract_unique_chars(word_counts)
+    wanted = share * sum(characters.values())
+    kept: set[str] = set()
+    for character in sorted(characters, key=lambda c: (-characters[c], c)):
+        if wanted <= 0:
+            break
+        kept.add(character)
+        wanted -= characters[character]
+    covered: Counter[str] = Counter()
+    for word, count in word_counts.items():
+        if kept.issuperset(word):
+            covered[word] += count
+        else:
+            for inside, part in groupby(word, kept.__contains__):
+                if inside:
+                    covered["".join(part)] += count
+    return dict(covered)
 
 
 def room_beside(alphabet: int, *, vocab_size: int, reserved: int, what: str = "characters") -> int:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import regex
 
-from tokenizers_scratch.base import each_text
 from tokenizers_scratch.config_subword import WordConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
+from tokenizers_scratch.counting import count_words
 from tokenizers_scratch.errors import EmptyCorpusError
 from tokenizers_scratch.patterns import SplitPattern, whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
@@ -26,7 +28,6 @@ from tokenizers_scratch.storage import TokenizerFile
 from tokenizers_scratch.utf8 import text_to_bytes
 from tokenizers_scratch.vocabulary import build_initial_vocab
 
-_WINDOW = 2**16  # characters of one text that are cut into words at a time, in training
 WORDS = SplitPattern("words", regex.compile(r"\w++|[^\w\s]").findall, regex.compile(r"(?r)(?<=\S)(?=\s)").search)
 """Cuts text into words and drops white space, which is a border wherever it follows something else."""
 
@@ -43,15 +44,8 @@ def get_word_frequencies(
 
     Memory grows with the number of different words, not with the text.
     """
-    special_tokens = special_tokens or SpecialTokens({})
-    counts: Counter[str] = Counter()
-    for text in each_text(texts):
-        windows = (text[start : start + _WINDOW] for start in range(0, len(text), _WINDOW))
-        for run in special_tokens.split(windows, "all"):
-            if not isinstance(run, int):
-                for words in whole_words(run, WORDS):
-                    counts.update(split_into_words(words, lowercase=lowercase))
-    return counts
+    pattern = replace(WORDS, split=partial(split_into_words, lowercase=lowercase))
+    return count_words(texts, pattern, special_tokens or SpecialTokens({}))
 
 
 class WordTokenizer(ContextualTokenizer):

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
-from tokenizers_scratch.base import each_text
 from tokenizers_scratch.bert import BertText
 from tokenizers_scratch.config_subword import BERT_TOKENS, WordPieceConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
+from tokenizers_scratch.counting import count_words
 from tokenizers_scratch.patterns import whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile
@@ -26,7 +27,6 @@ from tokenizers_scratch.vocabulary import extract_unique_chars, room_beside
 from tokenizers_scratch.wordpiece_reference import PREFIX, wordpiece_alphabet
 from tokenizers_scratch.wordpiece_train import learn_wordpieces
 
-_WINDOW = 2**16  # characters of one text that are cut into words at a time, in training
 _CACHED_WORDS = 2**16
 _LONGEST_CACHED = 64  # characters
 _END = ""  # the key, in a node of a trie, of the id that ends there
@@ -202,15 +202,8 @@ class WordPieceTokenizer(ContextualTokenizer):
 
 def count_bert_words(texts: Iterable[str], text: BertText, special_tokens: SpecialTokens) -> Counter[str]:
     """How often each word occurs in `texts`; a special token ends a word and is none."""
-    uncut: Counter[str] = Counter()
-    for whole in each_text(texts):
-        windows = (whole[start : start + _WINDOW] for start in range(0, len(whole), _WINDOW))
-        for run in special_tokens.split(windows, "all"):
-            if not isinstance(run, int):
-                for part in whole_words(run, text.pattern):
-                    uncut.update(text.uncut(part))
     counts: Counter[str] = Counter()
-    for part, n in uncut.items():
+    for part, n in count_words(texts, replace(text.pattern, split=text.uncut), special_tokens).items():
         for word in text.words_of(part):
             counts[word] += n
     return counts
