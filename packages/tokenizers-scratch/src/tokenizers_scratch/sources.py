@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -160,13 +161,14 @@ def _texts(path: str, records: Iterator[tuple[int, Iterator[bytes]]]) -> Iterato
     for place, pieces in records:
         first = next(pieces, b"")
         if first:
-            yield Document(f"byte {place}", _decoded(path, place, first, pieces))
+            yield Document(f"byte {place}", decoded(path, chain((first,), pieces), place))
 
 
-def _decoded(path: str, place: int, first: bytes, pieces: Iterator[bytes]) -> Iterator[str]:
+def decoded(path: str, pieces: Iterator[bytes], place: int = 0) -> Iterator[str]:
+    """The text of bytes that begin at `place` of a file. Raises SourceError, with the place, if they are not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    piece: bytes | None = first
     while True:
+        piece = next(pieces, None)
         waiting = len(decoder.getstate()[0])
         try:
             text = decoder.decode(piece or b"", final=piece is None)
@@ -177,7 +179,6 @@ def _decoded(path: str, place: int, first: bytes, pieces: Iterator[bytes]) -> It
         if piece is None:
             return
         place += len(piece)
-        piece = next(pieces, None)
 
 
 def _json_lines(span: Span, records: Iterator[tuple[int, Iterator[bytes]]], field: str) -> Iterator[Document]:
