@@ -142,6 +142,9 @@ class Numbers:
     def encode(self, text):
         return [int(part) for part in text.split()]
 
+    def encode_batch(self, texts):
+        return [self.encode(text) for text in texts]
+
     def encode_iterable(self, chunks):
         return self.encode("".join(chunks))
 
@@ -280,12 +283,16 @@ def test_an_error_names_file_and_line_also_from_a_worker(bpe, jsonl, tmp_path, w
 
 class Picky(Numbers):
     def encode(self, text):
-        raise TokenizerDataError("does not like it")
+        if text == "bad":
+            raise TokenizerDataError("does not like it")
+        return super().encode(text)
 
 
-def test_what_a_tokenizer_refuses_is_named(tmp_path):
-    (tmp_path / "a.jsonl").write_text('\n{"text": "x"}\n')
-    with pytest.raises(SourceError, match=r"a\.jsonl, line 2: does not like it"):
+@pytest.mark.parametrize("whole", [1, 2**20])
+def test_what_a_tokenizer_refuses_is_named(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(sharding, "_WHOLE", whole)
+    (tmp_path / "a.jsonl").write_text('{"text": "1"}\n\n{"text": "bad"}\n{"text": "2"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl, line 3: does not like it"):
         prepare(Picky(), [tmp_path / "a.jsonl"], tmp_path / "data")
 
 
@@ -426,6 +433,7 @@ def test_the_manifest_reads_back(finished):
 
 def test_memory_does_not_grow_with_the_sources(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "MAX_BYTES", 2**20)  # which Python sets aside, untouched, to read a small file
+    monkeypatch.setattr(sharding, "_WHOLE", 2**16)  # so that small files reach the most that is used, too
     tokenizer = ByteTokenizer()
     line = json.dumps({"text": "some words " * 200}).encode() + b"\n"
 
@@ -441,4 +449,4 @@ def test_memory_does_not_grow_with_the_sources(tmp_path, monkeypatch):
 
     small, large = peak(300, "small.jsonl"), peak(2000, "large.jsonl")  # 0.7 and 4.4 MB
     assert large < 1.5 * small
-    assert peak(2000, "one-document.txt") < 12 * 2**20  # of which the million characters before the pieces begin
+    assert peak(2000, "one-document.txt") < 12 * 2**20

@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tokenizers_scratch.dataset.manifest import DTYPES, ENDS, DTypeName, Savable, Shard, ends_name, ids_name
 from tokenizers_scratch.dataset.survey import Unit
 from tokenizers_scratch.errors import TokenizerDataError
-from tokenizers_scratch.sources import Layout, SourceError, read_documents
+from tokenizers_scratch.sources import Document, Layout, SourceError, read_documents
 from tokenizers_scratch.utf8 import text_to_bytes
 
 _WHOLE = 2**20
-"""Characters up to which a text is encoded in one go; of a longer one the ids come piece by piece."""
+"""Characters that are encoded in one go, in one document or several; of a longer one the ids come piece by piece."""
 _BUFFER = 2**18
-"""Bytes that wait to be written, and ids of a long text that are taken at a time."""
+"""Bytes that wait to be written, and ids of a long document that are taken at a time."""
 
 Ids = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,6 +35,7 @@ class Encoder(Savable, Protocol):
     @property
     def eos_id(self) -> int | None: ...
     def encode(self, text: str, /) -> list[int]: ...
+    def encode_batch(self, texts: Sequence[str], /) -> list[list[int]]: ...
     def encode_iterable(self, chunks: Iterable[str], /) -> Iterable[int]: ...
 
 
@@ -53,52 +55,106 @@ def write_shard(
     """
     names = ids_name(number), ends_name(number)
     unfinished = [directory / (name + ".part") for name in names]
-    raw_bytes = 0
     with _Column(unfinished[0], DTYPES[dtype]) as tokens, _Column(unfinished[1], ENDS) as ends:
+        writer = _Writer(tokenizer, tokens, ends, eos_id)
         for span in unit:
             for document in read_documents(span, layout):
-                counted = _Counted(document.chunks)
-                try:
-                    for ids in encoded(tokenizer, counted):
-                        tokens.add(checked_ids(ids, tokenizer.vocab_size))
-                except SourceError:
-                    raise
-                except TokenizerDataError as error:
-                    raise SourceError(span.path, document.place, str(error)) from error
-                if eos_id is not None:
-                    tokens.add([eos_id])
-                ends.add([tokens.count])
-                raw_bytes += counted.raw_bytes
+                writer.add(span.path, document)
+        writer.flush()
     for part, name in zip(unfinished, names, strict=True):
         os.replace(part, directory / name)
     return Shard(
         documents=ends.count,
         tokens=tokens.count,
-        raw_bytes=raw_bytes,
+        raw_bytes=writer.raw_bytes,
         sha256=tokens.digest,
         ends_sha256=ends.digest,
     )
 
 
-def encoded(tokenizer: Encoder, chunks: Iterator[str]) -> Iterator[Ids]:
-    """The ids of one text that comes in pieces: those of the joined text, a limited number at a time."""
-    held: list[str] = []
-    length = 0
-    for chunk in chunks:
-        held.append(chunk)
-        length += len(chunk)
-        if length > _WHOLE:
-            ids = iter(tokenizer.encode_iterable(chain(held, chunks)))
+class _Text(NamedTuple):
+    """A document that waits for others, to be encoded with them."""
+
+    path: str
+    place: str
+    text: str
+
+
+class _Writer:
+    """Documents to ids. Short ones are encoded together, which some tokenizers do many times faster."""
+
+    def __init__(self, tokenizer: Encoder, tokens: _Column, ends: _Column, eos_id: int | None) -> None:
+        self.raw_bytes = 0
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+        self._ends = ends
+        self._eos = [] if eos_id is None else [eos_id]
+        self._waiting: list[_Text] = []
+        self._characters = 0
+
+    def add(self, path: str, document: Document) -> None:
+        chunks = self._counted(document.chunks)
+        held: list[str] = []
+        length = 0
+        for chunk in chunks:
+            held.append(chunk)
+            length += len(chunk)
+            if length > _WHOLE:
+                self.flush()
+                self._add_long(path, document.place, chain(held, chunks))
+                return
+        self._waiting.append(_Text(path, document.place, "".join(held)))
+        self._characters += length
+        if self._characters > _WHOLE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode what waits."""
+        waiting, self._waiting, self._characters = self._waiting, [], 0
+        texts = [document.text for document in waiting]
+        try:
+            rows = self._tokenizer.encode_batch(texts)
+        except TokenizerDataError:
+            for document in waiting:
+                with _named(document.path, document.place):
+                    self._tokenizer.encode(document.text)
+            raise
+        for document, row in zip(waiting, rows, strict=True):
+            if row and not (min(row) >= 0 and max(row) < self._tokenizer.vocab_size):
+                with _named(document.path, document.place):
+                    checked_ids(np.array(row), self._tokenizer.vocab_size)
+        ids = array("q")
+        ends = []
+        for row in rows:
+            ids.extend(row)
+            ids.extend(self._eos)
+            ends.append(self._tokens.count + len(ids))
+        self._tokens.add(np.frombuffer(ids, np.int64))
+        self._ends.add(ends)
+
+    def _add_long(self, path: str, place: str, chunks: Iterator[str]) -> None:
+        with _named(path, place):
+            ids = iter(self._tokenizer.encode_iterable(chunks))
             while block := array("q", islice(ids, _BUFFER)):
-                yield np.frombuffer(block, np.int64)
-            return
-    yield ids_of(tokenizer, "".join(held))
+                self._tokens.add(checked_ids(np.frombuffer(block, np.int64), self._tokenizer.vocab_size))
+        self._tokens.add(self._eos)
+        self._ends.add([self._tokens.count])
+
+    def _counted(self, chunks: Iterator[str]) -> Iterator[str]:
+        for chunk in chunks:
+            self.raw_bytes += len(chunk) if chunk.isascii() else len(text_to_bytes(chunk))
+            yield chunk
 
 
-def ids_of(tokenizer: Encoder, text: str) -> Ids:
-    """The ids of a text, by the quickest way that the tokenizer has."""
-    to_numpy = getattr(tokenizer, "encode_to_numpy", None)
-    return np.asarray(tokenizer.encode(text) if to_numpy is None else to_numpy(text))
+@contextmanager
+def _named(path: str, place: str) -> Iterator[None]:
+    """Say of which document it is that something cannot be encoded."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except TokenizerDataError as error:
+        raise SourceError(path, place, str(error)) from error
 
 
 def checked_ids(ids: Ids, vocab_size: int) -> Ids:
@@ -107,22 +163,6 @@ def checked_ids(ids: Ids, vocab_size: int) -> Ids:
         wrong = next(int(i) for i in ids if not 0 <= i < vocab_size)
         raise TokenizerDataError(f"the tokenizer gave the id {wrong}, but says that it has only {vocab_size}")
     return ids
-
-
-class _Counted:
-    """Chunks of a text, and how many bytes they had."""
-
-    def __init__(self, chunks: Iterator[str]) -> None:
-        self.raw_bytes = 0
-        self._chunks = chunks
-
-    def __iter__(self) -> _Counted:
-        return self
-
-    def __next__(self) -> str:
-        chunk = next(self._chunks)
-        self.raw_bytes += len(chunk) if chunk.isascii() else len(text_to_bytes(chunk))
-        return chunk
 
 
 class _Column:
