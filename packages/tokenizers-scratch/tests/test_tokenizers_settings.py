@@ -75,6 +75,18 @@ def test_files_of_other_tools(tmp_path):
     assert load_tokenizer(tmp_path / "gpt2").decode([256]) == "th"
 
 
+def test_a_tokenizer_json_of_another_kind_is_run_as_it_is(tmp_path):
+    if "hf" not in offers():
+        pytest.skip("nothing here runs such a file")
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+             "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "the": 1, "cat": 2, "##s": 3}}  # fmt: skip
+    content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+               "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+               "model": model}  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert load_tokenizer(tmp_path).encode("the cats") == [1, 2, 3]
+
+
 def test_what_is_no_tokenizer_is_named(tmp_path):
     with pytest.raises(TokenizerFileError, match=r"scratch-tokenizer\.json: No such file"):
         load_tokenizer(tmp_path)

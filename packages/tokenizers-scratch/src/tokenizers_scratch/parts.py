@@ -46,7 +46,7 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
     """The tokenizer that was saved in a directory, whichever it is.
 
     The directory may also be that of a run or a data set, which have one inside, or hold the files of GPT-2
-    (`vocab.json` and `merges.txt`) or a byte-level `tokenizer.json`. Raises TokenizerFileError, naming file and reason.
+    (`vocab.json` and `merges.txt`) or a `tokenizer.json`. Raises TokenizerFileError, naming file and reason.
     """
     folder = Path(place)
     if not (folder / FILE_NAME).exists() and (folder / "tokenizer").is_dir():
@@ -54,9 +54,7 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
     path = folder / FILE_NAME
     if not path.exists():
         if (folder / "tokenizer.json").exists():
-            from tokenizers_scratch.formats.tokenizer_json import read_tokenizer_json
-
-            return read_tokenizer_json(folder / "tokenizer.json")
+            return _from_tokenizer_json(folder / "tokenizer.json")
         if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
             from tokenizers_scratch.bpe import BPETokenizer
 
@@ -66,4 +64,17 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
     if offer is None:
         raise TokenizerFileError(path, f"holds a {kind!r} tokenizer; known are {', '.join(offers())}")
     tokenizer: BaseTokenizer = offer.load().load(folder)
+    return tokenizer
+
+
+def _from_tokenizer_json(path: Path) -> BaseTokenizer:
+    """Our own byte-level BPE if the file is that, which is faster, else whatever it says."""
+    from tokenizers_scratch.formats.tokenizer_json import read_tokenizer_json
+
+    try:
+        return read_tokenizer_json(path)
+    except TokenizerFileError:
+        if "hf" not in offers():
+            raise
+    tokenizer: BaseTokenizer = offers()["hf"].load().from_file(path)
     return tokenizer

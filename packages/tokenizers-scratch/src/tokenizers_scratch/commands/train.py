@@ -52,7 +52,7 @@ def train(
 def training_texts(files: Sequence[str], layout: Layout, config: Any) -> Iterator[str]:
     """Documents, for `train`. Long ones come in pieces where the split pattern says that this changes nothing."""
     pattern = getattr(config, "pattern", None)
-    if any(character.isspace() for token in config.special_tokens for character in token):
+    if any(character.isspace() for token in getattr(config, "special_tokens", ()) for character in token):
         pattern = None  # a border of words could be within a special token
     for file in files:
         for document in read_documents(Span(path=file), layout):
