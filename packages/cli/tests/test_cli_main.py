@@ -392,6 +392,12 @@ def test_commands_and_parts_are_completed(good):
     assert done.stdout.split() == ["plain,hello"]
     done = scratch(env={**environment, "COMP_WORDS": "scratch run --sampler pl", "COMP_CWORD": "3"})
     assert done.stdout.split() == ["plain,plain"]
+    done = scratch(env={**environment, "COMP_WORDS": "scratch describe sam", "COMP_CWORD": "2"})
+    assert done.stdout.split() == ["plain,sampler"]
+    done = scratch(env={**environment, "COMP_WORDS": "scratch describe sampler pl", "COMP_CWORD": "3"})
+    assert done.stdout.split() == ["plain,plain"]
+    done = scratch(env={**environment, "COMP_WORDS": "scratch describe simpler pl", "COMP_CWORD": "3"})
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 def test_odd_environments(tmp_path):

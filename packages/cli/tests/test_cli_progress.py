@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -95,6 +96,39 @@ def test_a_screen_that_is_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> N
     shown(watch)
     watch.end()
     assert not isinstance(sys.stderr, Gone)
+
+
+def test_a_terminal_that_hangs_up_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Gone())
+    watch = progress.watch()
+    assert isinstance(watch, progress.Bars)
+    for _ in range(2):
+        shown(watch)
+        watch.note("a note")
+        watch.end()
+
+
+def test_what_a_signal_does_stays_below_the_bar() -> None:
+    from rich.console import Console
+
+    watch = progress.Bars(color=False)
+    watch.console = Console(file=io.StringIO(), width=30, force_terminal=True)
+    shown(watch)
+    watch.stopping("stopping after this step, with a checkpoint")
+    for _ in range(2):
+        with watch.console.capture() as drawn:
+            watch.console.print(watch.render())
+        assert "40/200" in drawn.get()
+        assert "stopping after this step, with a checkpoint" in " ".join(drawn.get().split())
+    watch.end()
 
 
 @pytest.mark.parametrize("width", [1, 20, 40, 80, 200])

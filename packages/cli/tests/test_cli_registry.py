@@ -241,6 +241,9 @@ def test_a_part_that_cannot_be_loaded_names_its_package_and_the_repair(plugins):
         registry.find("model", "halved").load()
     with pytest.raises(PluginError, match="'m:D'"):
         registry.find("model", "halved").load_config()
+    plugins.module("m", "raise SystemExit(0)")
+    with pytest.raises(PluginError, match="SystemExit"):
+        registry.find("model", "gone").load()
 
 
 def test_everything_that_is_registered_arrives(plugins):

@@ -195,6 +195,23 @@ def test_a_signal_before_the_first_step_is_obeyed_at_once(capsys: pytest.Capture
     assert scratch("run", "--resume", "run") == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("scratch_cli.commands.run._announce", "stopped"),
+        ("scratch_cli.build.Workshop.record", "error: stopped; begin again: nothing was written yet"),
+    ],
+)
+def test_a_signal_before_anything_is_written_leaves_nothing(
+    place: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(place, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run("run", "--trainer", "climb") == 143
+    assert last_line(capsys.readouterr().err) == line
+    assert list(Path().iterdir()) == []
+
+
 # --- signals to a process -------------------------------------------------------------------------------------------
 
 

@@ -79,8 +79,10 @@ def test_the_next_commands_work_as_they_stand(capsys: pytest.CaptureFixture[str]
 
 def test_json_is_one_object_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert scratch("run", "--json", "--trainer", "climb-warm", "--out", "a") == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert out.count("\n") == 1
+    assert "after the warm start" in err
+    assert "scratch run a/run.toml --seed 2" in err
     result = json.loads(out)
     assert result["run"] == "a"
     assert result["task"] == "toy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from scratch_cli import durable, jsonl
 from scratch_cli.errors import CheckpointError, UsageError
@@ -187,3 +189,19 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
 def test_paths_are_quoted_to_paste() -> None:
     assert quoted("runs/a") == "runs/a"
     assert quoted("it's here; rm") == "'it'\"'\"'s here; rm'"
+
+
+def test_what_safetensors_says_of_a_full_disk_is_an_oserror(tmp_path: Path) -> None:
+    def save(directory: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        durable.write_directory(tmp_path / "model", save)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(directory: Path) -> None:
+        raise SafetensorError("shared tensors")
+
+    with pytest.raises(SafetensorError):
+        durable.write_directory(tmp_path / "model", refuse)

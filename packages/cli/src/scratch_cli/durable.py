@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scratch_cli.errors import CheckpointError
@@ -77,13 +79,27 @@ def write_file(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+@contextlib.contextmanager
+def refusals_of_the_disk(path: Path) -> Iterator[None]:
+    """Raise OSError where safetensors, which writes in its own way, says in its own error that the disk refused."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if type(error).__name__ != "SafetensorError" or number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from None
+
+
 def write_directory(path: Path, save: Callable[[Path], object]) -> str:
     """Let `save(directory)` fill a new directory and put it at `path`, in place of what was there; return its hash."""
     temporary = temporary_directory(path.parent)
     try:
         fresh = temporary / path.name
         fresh.mkdir()
-        save(fresh)
+        with refusals_of_the_disk(fresh):
+            save(fresh)
         digest = directory_hash(fresh)
         for file in fresh.rglob("*"):
             if file.is_file():

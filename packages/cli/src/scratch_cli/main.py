@@ -139,9 +139,10 @@ def main(args: Sequence[str] | None = None, *, registry: Registry | None = None)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
         return _usage(error, app)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("stopped", err=True)
-        return 130
+        # click has wrapped what `run` raises for a signal, which knows its number: SIGTERM ends with 143.
+        return int(getattr(error.__cause__, "exit_code", 130))
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _reader_is_gone()

@@ -100,7 +100,7 @@ def _resolve(target: str, owner: Part | Command) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return pkgutil.resolve_name(target)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name:
             missing = f"the module {error.name!r} is missing"
         else:

@@ -19,7 +19,7 @@ from scratch_cli.build import Workshop, count_parameters, load_trainer_state, se
 from scratch_cli.checkpoint import Checkpoint
 from scratch_cli.drive import MAIN, PREFIX, WARM_START, Driver, Progress, Stage, Stopped
 from scratch_cli.errors import CheckpointError, DataError, RunFailed, UsageError
-from scratch_cli.rundir import resume_command
+from scratch_cli.rundir import data_file, resume_command
 from scratch_cli.signals import Interrupted, StopSignals
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ def newest_checkpoint(directory: RunDirectory, plan: Plan, progress: Progress) -
         if found.meta.get(what) != recorded[what]:
             raise CheckpointError(
                 f"{found.path}: is a checkpoint of another {what}: it was written with the hash "
-                f"{str(found.meta.get(what))[:16]}, this run has {recorded[what][:16]}"
+                f"{str(found.meta.get(what))[:16]}, this run has {recorded[what][:16]}; "
+                f"undo what was changed in {directory.path}, or begin a new run"
             )
     if found.meta.get("data") != recorded.get("data"):
+        now = f"now it is {recorded['data'][:16]}" if "data" in recorded else "now there is no such file here"
         raise DataError(
-            f"{found.path}: the data has changed since this run began: its hash was {str(found.meta.get('data'))[:16]}"
-            f", now it is {str(recorded.get('data'))[:16]}; restore the file, or begin a new run"
+            f"{data_file(plan)}: the data has changed since this run began: its hash was "
+            f"{str(found.meta.get('data'))[:16]}, {now}; restore the file, or begin a new run"
         )
     return found
 
@@ -209,16 +211,20 @@ def _report(ending: Ending, progress: Progress) -> None:
 @contextmanager
 def _one_line_for(directory: RunDirectory) -> Iterator[None]:
     """Signals outside of steps, and the disk's complaints, as errors that say how to go on."""
-    go_on = f"continue with: {resume_command(directory.path)}"
+
+    def go_on() -> str:
+        begun = directory.toml.exists()
+        return f"continue with: {resume_command(directory.path)}" if begun else "begin again: nothing was written yet"
+
     try:
         yield
     except Interrupted as error:
-        raise Stopped(f"stopped; {go_on}", error.number) from None
+        raise Stopped(f"stopped; {go_on()}", error.number) from None
     except OSError as error:
         if hasattr(error, "exit_code"):
             raise
         newest = checkpoint.listing(directory.checkpoints)
         kept = f"; the checkpoint {newest[0][2].name} is intact" if newest else ""
         raise RunFailed(
-            f"{error.filename or directory.path}: {error.strerror or error}{kept}; when that is repaired, {go_on}"
+            f"{error.filename or directory.path}: {error.strerror or error}{kept}; when that is repaired, {go_on()}"
         ) from error

@@ -10,8 +10,11 @@ import io
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from scratch_cli.signals import tell_at_once
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -55,6 +58,10 @@ class Watch:
     def end(self) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def stopping(self, text: str) -> None:
+        """A signal has arrived, and its handler calls this: so nothing here may wait for a lock."""
+        tell_at_once(text)
 
     def counts(self) -> str:
         return f"{self.now}/{self.total}"
@@ -140,18 +147,23 @@ class Bars(Watch):
             stderr=True, highlight=False, markup=False, emoji=False, no_color=None if color else True
         )
         self._live: Live | None = None
+        self._stopping = ""
 
     def start(self, title: str, total: int, done: int) -> None:
         super().start(title, total, done)
         from rich.live import Live
 
-        self._live = Live(
+        if isinstance(sys.stderr, _Nowhere):
+            return
+        live = Live(
             console=self.console,
             get_renderable=self.render,
             refresh_per_second=8,
             redirect_stdout=False,  # stdout is for data, and may be a file
         )
-        self._live.start()
+        with _unless_gone():
+            live.start()
+            self._live = live
 
     def render(self) -> RenderableType:
         from rich.console import Group
@@ -160,28 +172,33 @@ class Bars(Watch):
         from rich.text import Text
 
         values = Text(self.values(), no_wrap=True, overflow="ellipsis")
+        notice = [Text(self._stopping)] if self._stopping else []
         head = f"{self.title} {self.counts()}"
         room = self.console.width - len(head) - 16
         if room < 8:
-            return Group(Text(f"{self.counts()} {self.title}", no_wrap=True, overflow="ellipsis"), values)
+            return Group(Text(f"{self.counts()} {self.title}", no_wrap=True, overflow="ellipsis"), values, *notice)
         row = Table.grid(padding=(0, 1))
         row.add_row(
             Text(head, style="bold", no_wrap=True),
             ProgressBar(total=max(1, self.total), completed=self.now, width=min(40, room)),
             Text(self.left(), no_wrap=True),
         )
-        return Group(row, values)
+        return Group(row, values, *notice)
+
+    def stopping(self, text: str) -> None:
+        if self._live is None:
+            super().stopping(text)
+        self._stopping = text  # drawn with the bar: what stands below it is erased when the bar is drawn again
 
     def end(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
-            live.stop()
+            with _unless_gone():
+                live.stop()
 
     def note(self, text: str) -> None:
-        try:
+        with _unless_gone():
             self.console.print(text, soft_wrap=True)
-        except OSError:
-            silence()
 
 
 def watch(*, quiet: bool = False, color: bool = True) -> Watch:
@@ -194,8 +211,15 @@ def watch(*, quiet: bool = False, color: bool = True) -> Watch:
 
 def say(text: str) -> None:
     """A line on stderr; dropped if nobody reads it any more."""
-    try:
+    with _unless_gone():
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Writing to a closed pipe, a closed file or a terminal that has hung up is no reason to end a run."""
+    try:
+        yield
     except (OSError, ValueError):
         silence()
 

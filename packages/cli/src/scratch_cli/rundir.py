@@ -196,7 +196,8 @@ def _create_at(out: Path) -> RunDirectory:
 def locked(directory: RunDirectory, *, new: bool) -> Iterator[None]:
     """Hold the run's lock, with what a killed process left behind removed.
 
-    A new run that is refused (exit codes 2, 3 and 4) before its first checkpoint leaves nothing behind.
+    A new run that is refused (exit codes 2, 3 and 4) before its first checkpoint, or that ends in whatever way before
+    its run.toml is written, leaves nothing behind.
 
     Raises UsageError if another process works there, or (`new`) has begun a run there meanwhile; RunFailed if the
     directory is not writable.
@@ -212,8 +213,8 @@ def locked(directory: RunDirectory, *, new: bool) -> Iterator[None]:
         directory.clean()
         try:
             yield
-        except Exception as error:
-            if new and getattr(error, "exit_code", 1) in _REFUSALS:
+        except BaseException as error:
+            if new and (getattr(error, "exit_code", 1) in _REFUSALS or not directory.toml.exists()):
                 abandon(directory)
                 empty.callback(_remove_if_empty, directory.path)
             raise
@@ -269,13 +270,16 @@ def config_hash(plan: Plan) -> str:
 
 def data_hash(plan: Plan) -> str | None:
     """SHA-256 of the file that the task reads; None if it reads none."""
+    path = data_file(plan)
+    return durable.file_hash(path) if path is not None and path.is_file() else None
+
+
+def data_file(plan: Plan) -> Path | None:
+    """The file that the task reads, as the plan names it; None if it reads none."""
     if plan.task is None or plan.task.part.data is None:
         return None
     value = getattr(plan.task.config, plan.task.part.data, None)
-    if not value:
-        return None
-    path = Path(value)
-    return durable.file_hash(path) if path.is_file() else None
+    return Path(value) if value else None
 
 
 def versions(plan: Plan) -> dict[str, str]:

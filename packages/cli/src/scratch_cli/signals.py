@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,13 +24,19 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.exit_code = 128 + number
 
 
 class StopSignals:
-    """A context manager that handles the two signals inside of it. Does nothing outside of the main thread."""
+    """A context manager that handles the two signals inside of it. Does nothing outside of the main thread.
 
-    def __init__(self) -> None:
+    announce: told, inside of the signal handler, what the first signal does; so it must not wait for a lock that the
+        interrupted code may hold.
+    """
+
+    def __init__(self, announce: Callable[[str], None] | None = None) -> None:
         self.requested: int | None = None
+        self._announce = announce or tell_at_once
         self._stepping = False
         self._previous: dict[int, Any] = {}
 
@@ -58,15 +64,16 @@ class StopSignals:
         if not self._stepping:
             raise Interrupted(number)
         if self.requested is not None and number == signal.SIGINT:
-            _tell("\nstopped at once; the newest checkpoint is intact\n")
+            tell_at_once("stopped at once; the newest checkpoint is intact")
             os._exit(128 + number)
         if self.requested is None:
             self.requested = number
-            _tell("\nstopping after this step, with a checkpoint; Ctrl-C again stops at once\n")
+            self._announce("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
 
 
-def _tell(text: str) -> None:
+def tell_at_once(line: str) -> None:
     """Write past all buffers and locks, which the interrupted code may hold; and show the cursor a bar has hidden."""
+    text = f"\n{line}\n"
     try:
         if sys.stderr is not None and sys.stderr.isatty():
             text = "\x1b[?25h" + text

@@ -7,15 +7,13 @@ a torch tensor to load; to find one when saving, its module is there already.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scratch_cli.durable import refusals_of_the_disk
 from scratch_cli.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -158,9 +156,7 @@ def _plain_torch(tensor: torch.Tensor) -> torch.Tensor:
 
 def save_tensors(arrays: Mapping[str, tuple[str, Any]], path: Path) -> None:
     """Write one safetensors file. Raises OSError, as Python's own writing does, if the disk is full."""
-    from safetensors import SafetensorError
-
-    try:
+    with refusals_of_the_disk(path):
         if any(kind == "torch" for kind, _ in arrays.values()):
             import torch
             from safetensors.torch import save_file
@@ -176,10 +172,6 @@ def save_tensors(arrays: Mapping[str, tuple[str, Any]], path: Path) -> None:
             from safetensors.numpy import save_file as save_numpy
 
             save_numpy({name: _plain_numpy(value) for name, (_, value) in arrays.items()}, path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def load_tensors(path: Path, *, with_torch: bool) -> Mapping[str, Any]:

@@ -101,8 +101,7 @@ def next_commands(ending: Ending) -> list[str]:
     else:
         commands.append(f"scratch eval {run}")
     commands.append(f"scratch run {toml} --seed {plan.run.seed + 1}")
-    names = [f"--trainer {plan.trainer.spelled}"]
-    if plan.task is not None:
-        names.append(f"--task {plan.task.spelled}")
-    commands.append(f"scratch run --from {run} {' '.join(names)} --steps {plan.trainer.config.steps}")
+    # With the run's own options, since those of the task decide whether its prompts fit into the model.
+    warm = "" if plan.warm_start is None else " --set warm_start.name=none"
+    commands.append(f"scratch run {toml} --from {run}{warm}")
     return commands

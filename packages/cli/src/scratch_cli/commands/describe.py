@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import click
 
-from scratch_cli.app import App, pass_app, screen_options
+from scratch_cli.app import App, complete_part, pass_app, screen_options
 from scratch_cli.errors import UsageError
 from scratch_cli.options import Option, options_of
 from scratch_cli.plan import RunConfig
 from scratch_cli.registry import KINDS, Part, nearest
 
 
+def _complete_kind(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [kind for kind in (*KINDS, "run") if kind.startswith(incomplete)]
+
+
+def _complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    kind = ctx.params.get("kind")
+    return complete_part(kind)(ctx, param, incomplete) if kind in KINDS else []
+
+
 @click.command()
-@click.argument("kind", type=click.UNPROCESSED)
-@click.argument("name", required=False)
+@click.argument("kind", type=click.UNPROCESSED, shell_complete=_complete_kind)
+@click.argument("name", required=False, shell_complete=_complete_name)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 @screen_options
 @pass_app

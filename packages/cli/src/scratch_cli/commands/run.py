@@ -69,16 +69,16 @@ def run(app: App, /, *, as_json: bool, **options: Any) -> None:
             click.echo(plan.to_toml(), nl=False)
             return
         ending = _fresh(app, plan, base, out)
+    from scratch_cli import jsonl, summary
+    from scratch_cli.progress import say
+
+    words = "\n".join(summary.lines(ending)) if app.verbosity >= 0 else ""
     if as_json:
-        from scratch_cli import jsonl
-
+        if words:
+            say(words)  # a person may watch what a machine reads
         click.echo(jsonl.line(ending.result), nl=False)
-    elif app.verbosity >= 0:
-        from scratch_cli import summary
-
-        click.echo("\n".join(summary.lines(ending)))
     else:
-        click.echo(ending.result["run"])
+        click.echo(words or ending.result["run"])
 
 
 def _planned(
@@ -152,7 +152,7 @@ def _fresh(app: App, plan: Plan, base: SavedRun | None, out: Path | None) -> End
     if base is not None:
         base.directory.verify("tokenizer", "model", *(["adapter"] if base.plan.adapter else []))
     directory = rundir.create(plan, out)
-    with StopSignals() as stop, rundir.locked(directory, new=True):
+    with StopSignals(watch.stopping) as stop, rundir.locked(directory, new=True):
         _announce(watch, plan, directory, device)
         return conduct(Workshop(plan, directory, device, base), task, progress=watch, stop=stop)
 
@@ -168,7 +168,7 @@ def _resumed(app: App, path: Path) -> Ending:
     watch = _watch(app)
     saved = open_saved(path, app.registry)
     plan, directory = saved.plan, saved.directory
-    with StopSignals() as stop, rundir.locked(directory, new=False):
+    with StopSignals(watch.stopping) as stop, rundir.locked(directory, new=False):
         found = newest_checkpoint(directory, plan, watch)
         device, task = _checked(plan)
         base = None
