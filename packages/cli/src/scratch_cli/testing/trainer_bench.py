@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ def same_metrics(left: Mapping[str, Any], right: Mapping[str, Any]) -> str | Non
 
 def snapshot(bench: Bench) -> dict[str, Any]:
     """State of trainer and model, requires_grad, modes, and every global random state, as independent copies."""
-    numpy = __import__("sys").modules.get("numpy")
+    numpy = sys.modules.get("numpy")
     return {
         "trainer.state_dict()": _copy(bench.trainer.state_dict()),
         "model.state_dict()": _copy(bench.model.state_dict()),
