@@ -296,6 +296,8 @@ def test_a_huge_file_is_refused_unread(tmp_path):
         (r"a{1,3}b++", r"a{1,3}b++"),
         (r"\h+\z", r"[0-9A-Fa-f]+\Z"),
         (r"[\x{4e00}-\x{9fff}]", r"[\U00004e00-\U00009fff]"),
+        (r"\w[\w.]", r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾][\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾.]"),
+        (r"[[:punct:]a[:digit:]]", r"[\p{P}\p{S}a[:digit:]]"),
         (r"[]a]", r"[]a]"),
         (r"[^]a]\]{2}", r"[^]a]\]{2}"),
     ],
@@ -304,7 +306,7 @@ def test_the_syntax_of_hfs_engine(theirs, ours):
     assert to_regex(theirs) == ours
 
 
-@pytest.mark.parametrize("pattern", ["[a[b]]", "[a&&b]", r"\G", r"a\K", "[ab", r"[\h]"])
+@pytest.mark.parametrize("pattern", ["[a[b]]", "[a&&b]", r"\G", r"a\K", "[ab", r"[\W]", r"[\H]"])
 def test_syntax_without_counterpart(pattern):
     with pytest.raises(ValueError, match=r"not supported|no end"):
         to_regex(pattern)

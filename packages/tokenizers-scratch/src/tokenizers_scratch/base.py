@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -158,18 +158,23 @@ class BaseTokenizer(ABC):
 
     def offsets(self, text: str, /, *, allowed_special: AllowedSpecial = "none") -> list[Span]:
         """For each id of `encode` the characters it stands for: half-open spans (`offsets.py`), shape (T, 2)."""
-        text_of = {i: token for token, i in self.special_tokens.items()}
+        return self.encode_with_offsets(text, allowed_special=allowed_special)[1]
+
+    def encode_with_offsets(
+        self, text: str, /, *, allowed_special: AllowedSpecial = "none", barriers: Collection[int] = ()
+    ) -> tuple[list[int], list[Span]]:
+        """`encode` and `offsets` in one. A special token across one of `barriers`, places in the text, is text."""
+        ids: list[int] = []
         spans: list[Span] = []
-        start = 0
-        for run in self._special_tokens.split((text,), allowed_special):
-            if isinstance(run, int):
-                spans.append((start, start + len(text_of[run])))
-                start += len(text_of[run])
+        for start, end, special in self._special_tokens.find(text, allowed_special, barriers):
+            if special is not None:
+                ids.append(special)
+                spans.append((start, end))
             else:
-                plain = "".join(run)
-                spans.extend((start + first, start + end) for first, end in self._plain_offsets(plain))
-                start += len(plain)
-        return spans
+                plain = text[start:end]
+                ids.extend(self._encode_plain(plain))
+                spans.extend((start + first, start + last) for first, last in self._plain_offsets(plain))
+        return ids, spans
 
     def _plain_offsets(self, text: str) -> list[Span]:
         """Spans for a text in which nothing is special. Right as it stands where the tokens' bytes are the text's."""

@@ -21,7 +21,7 @@ import regex
 
 from tokenizers_scratch.patterns import SplitPattern
 
-_CJK = (
+CJK = (
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F)),
     *((0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F)),
 )
@@ -91,7 +91,7 @@ class BertText:
                 return ""
             if character in "\t\n\r" or unicodedata.category(character)[0] == "Z":
                 return " "
-        if self.handle_chinese_chars and any(low <= code <= high for low, high in _CJK):
+        if self.handle_chinese_chars and any(low <= code <= high for low, high in CJK):
             return f" {character} "
         return character
 

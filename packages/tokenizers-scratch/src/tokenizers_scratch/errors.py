@@ -54,3 +54,11 @@ class PatternTimeoutError(TokenizerDataError):
         shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
         super().__init__(f"the pattern {shown!r} took more than {seconds:.1f} s on {n_characters} characters of text")
         self.pattern = pattern
+
+
+class UnsupportedComponentError(TokenizerFileError):
+    """A `tokenizer.json` with a component that is not implemented here; names it and its place."""
+
+    def __init__(self, path: Path, place: str, component: str) -> None:
+        super().__init__(path, f"{place}: {component} is not supported")
+        self.component = component

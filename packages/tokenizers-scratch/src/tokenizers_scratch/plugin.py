@@ -56,6 +56,14 @@ def register_tokenizers(register: Any) -> None:
         provides=("text", "eos"),
         smoke={"vocab_size": 480},
     )
+    register(
+        "hf",
+        "tokenizers_scratch.hf.tokenizer:HFTokenizer",
+        config="tokenizers_scratch.hf.config:HFConfig",
+        summary="runs any tokenizer.json of HF tokenizers; what is lost depends on the file",
+        provides=("text", "eos", "lossy"),
+        smoke={"vocab_size": 280},
+    )
 
 
 @hookimpl

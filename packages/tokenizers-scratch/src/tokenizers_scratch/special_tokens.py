@@ -8,7 +8,7 @@ those that start together the longest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import chain, groupby
@@ -56,7 +56,7 @@ class SpecialTokens:
         possible values or names an unknown token; while iterating, SpecialTokenError if `allowed` is "none_raise" and
         a special token turns up.
         """
-        recognised = self._recognised(allowed)
+        recognised = self.recognised(allowed)
         if not recognised:
             return iter((iter(chunks),))
         return self._runs(self._parts(chunks, recognised, refuse=allowed == "none_raise"))
@@ -68,7 +68,32 @@ class SpecialTokens:
             else:
                 yield from cast("Iterator[int]", run)
 
-    def _recognised(self, allowed: AllowedSpecial) -> frozenset[str]:
+    def find(
+        self, text: str, allowed: AllowedSpecial, barriers: Collection[int] = ()
+    ) -> Iterator[tuple[int, int, int | None]]:
+        """One text as runs of plain text and special tokens: start, end, and the id of a token or None.
+
+        A token that reaches across one of `barriers`, places between characters, is text. Raises as `split`.
+        """
+        tokens = self.recognised(allowed)
+        done = at = 0
+        while tokens and (match := _finder(tokens).search(text, at)):
+            start, end = match.span()
+            if any(place in barriers for place in range(start + 1, end)):
+                at = start + 1
+                continue
+            at = end
+            if allowed == "none_raise":
+                raise SpecialTokenError(f"the text holds the special token {match[0]!r}, which is not allowed here")
+            if start > done:
+                yield done, start, None
+            yield start, end, self.ids[match[0]]
+            done = end
+        if done < len(text):
+            yield done, len(text), None
+
+    def recognised(self, allowed: AllowedSpecial) -> frozenset[str]:
+        """The tokens that are looked for. Raises ValueError for what is none of the possible values."""
         if isinstance(allowed, str):
             if allowed not in ("all", "none", "none_raise"):
                 raise ValueError(f'allowed_special: got {allowed!r}, must be "all", "none", "none_raise" or a set')

@@ -6,6 +6,8 @@ r"""Patterns of HF tokenizers, whose engine is Oniguruma with Ruby's syntax, sai
 | `X{n,m}+` is a repeat of a repeat | `(?:X{n,m})+` |
 | `\Z` is before a last line break too, `\z` the end | `(?=\n?\Z)`, `\Z` |
 | `\h` is a hexadecimal digit, `\H` none | `[0-9A-Fa-f]`, `[^0-9A-Fa-f]` |
+| `\w` has ²³¹¼½¾, and no joiners | `[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾]` |
+| `[[:alnum:]]` has digits, `[[:punct:]]` symbols | `[\p{Alphabetic}\p{Nd}]`, `[\p{P}\p{S}]` |
 | `[a[bc]]`, `[a&&b]`: classes in classes | refused, as nothing published uses them |
 """
 
@@ -16,7 +18,16 @@ import re
 _ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{1,2}|[gk]<[^>]*>|[\s\S])")
 _COUNT = re.compile(r"\{(?:[0-9]+,?[0-9]*|,[0-9]+)\}")
 _GROUP = re.compile(r"\(\?(?:[imxs-]*:|[=!>]|<[=!]|<\w+>|#)|\(")
-_OTHER_WORDS = {r"\Z": r"(?=\n?\Z)", r"\z": r"\Z", r"\h": "[0-9A-Fa-f]", r"\H": "[^0-9A-Fa-f]"}
+_WORD = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾"
+_OTHER_WORDS = {
+    r"\Z": r"(?=\n?\Z)",
+    r"\z": r"\Z",
+    r"\h": "[0-9A-Fa-f]",
+    r"\H": "[^0-9A-Fa-f]",
+    r"\w": f"[{_WORD}]",
+    r"\W": f"[^{_WORD}]",
+}
+_IN_CLASSES = {r"\w": _WORD, r"\h": "0-9A-Fa-f", "[:alnum:]": r"\p{Alphabetic}\p{Nd}", "[:punct:]": r"\p{P}\p{S}"}
 
 
 def to_regex(pattern: str) -> str:
@@ -65,12 +76,13 @@ def _character_class(pattern: str, start: int) -> tuple[str, int]:
     while i < len(pattern):
         if found := _ESCAPE.match(pattern, i):
             escape = found[0]
-            if escape in (r"\h", r"\H"):
+            if escape in (r"\W", r"\H"):
                 raise ValueError(f"{escape!r} in a class is not supported")
-            out.append(re.sub(r"\\x\{([0-9A-Fa-f]{1,8})\}", lambda m: rf"\U{int(m[1], 16):08x}", escape))
-            i += len(escape)
+            escape = re.sub(r"\\x\{([0-9A-Fa-f]{1,8})\}", lambda m: rf"\U{int(m[1], 16):08x}", escape)
+            out.append(_IN_CLASSES.get(escape, escape))
+            i += len(found[0])
         elif pattern.startswith("[:", i) and (end := pattern.find(":]", i)) > 0:
-            out.append(pattern[i : end + 2])
+            out.append(_IN_CLASSES.get(pattern[i : end + 2], pattern[i : end + 2]))
             i = end + 2
         elif pattern[i] == "[" or pattern.startswith("&&", i):
             raise ValueError("a class within a class is not supported")

@@ -1,4 +1,4 @@
-"""tiktoken's rank files: a line for each token, with its bytes in base64 and its rank, which is its id and the merge order.
+"""tiktoken's rank files: a line for each token, its bytes in base64 and its rank, its id and its merge's place.
 
 The file holds neither the split pattern nor the special tokens, so both have to be said. It holds no merges either:
 tiktoken joins whatever two neighbours make a token of the lowest rank. The merge of a token is what is left of it when

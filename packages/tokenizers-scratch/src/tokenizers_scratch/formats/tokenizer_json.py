@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokenizers_scratch.base import BaseTokenizer
 from tokenizers_scratch.bpe import BPETokenizer
 from tokenizers_scratch.byte_alphabet import from_stand_ins, to_stand_ins
 from tokenizers_scratch.errors import TokenizerFileError
@@ -32,16 +33,21 @@ def write_tokenizer_json(tokenizer: BPETokenizer, directory: Path | str) -> None
     HF tokenizers reads the first, transformers both.
     """
     content = tokenizer_json(tokenizer)
-    roles: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / FILE_NAME, content)
+    write_roles(tokenizer, directory)
+
+
+def write_roles(tokenizer: BaseTokenizer, directory: Path) -> None:
+    """Write `tokenizer_config.json`, which says which token has which role."""
+    content: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     text_of = {i: token for token, i in tokenizer.special_tokens.items()}
     for role in ROLES:
         i = getattr(tokenizer, f"{role}_id")
         if i is not None:
-            roles[f"{role}_token"] = text_of[i]
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / FILE_NAME, content)
-    write_json(directory / CONFIG_NAME, roles)
+            content[f"{role}_token"] = text_of[i]
+    write_json(directory / CONFIG_NAME, content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
