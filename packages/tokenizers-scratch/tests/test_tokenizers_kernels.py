@@ -153,7 +153,7 @@ def test_the_table_grows_and_forgets(monkeypatch):
 def test_the_room_for_a_huge_word_is_given_back():
     kernels = kernels_of(trained("none"))
     assert len(kernels.encode(["a" * 300_000])[0]) > 0
-    assert len(kernels._idle[0][1].heap) == 0
+    assert len(kernels._idle[0][2].heap) == 0
 
 
 def test_a_copy_of_a_tokenizer_with_kernels_works(monkeypatch):

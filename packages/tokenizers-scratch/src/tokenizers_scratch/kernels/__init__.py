@@ -1,18 +1,25 @@
-"""Byte-pair encoding in machine code that numba makes of the Python in this folder, once a machine.
+"""Tokenizers in machine code, which numba makes of the Python in this folder, once a machine.
 
-What a kernel computes is what the plain Python of `bpe.py`, `bpe_merge.py` and `bpe_train.py` computes; tests hold the
-two equal. Only `loading.py` may be imported without care: everything else here imports numba.
+What a kernel computes, plain Python outside of this folder computes too; tests hold the two equal. Only `loading.py` and
+`disk.py` may be imported without care: everything else here imports numba.
 
 | module | what |
 |---|---|
 | `loading.py` | whether a job is worth loading the kernels for, and what happens where numba does not work |
-| `compiling.py` | the decorators, and where machine code is kept on disk |
+| `compiling.py`, `disk.py` | the decorators, and where machine code is kept |
 | `machine.py` | the few instructions that Python has no word for |
+| `arrays.py` | types |
+
+Byte-level BPE (`bpe.py`, `bpe_merge.py`, `bpe_train.py`):
+
+| module | what |
+|---|---|
+| `encoder.py`, `trainer.py` | what Python calls: texts to ids, texts to merges, with threads |
+| `documents.py` | texts as bytes, and in pieces for threads |
 | `classes.py` | letter, number, white space or other, for every code point |
-| `splitting.py` | where a word ends, for each pattern |
+| `splitting.py`, `blocks.py` | where words end: for any text, and for 64 bytes of ASCII at once |
 | `words.py` | a hash table keyed by the bytes of a word |
-| `merging.py` | the ids of a word that is not in the table |
-| `encoding.py` | documents to ids |
+| `encoding.py`, `merging.py` | documents to ids; the ids of a word that is not in the table |
 | `counting.py` | documents to counts of words |
-| `learning.py` | counts of words to merges |
+| `learning.py`, `pair_heap.py` | counts of words to merges |
 """

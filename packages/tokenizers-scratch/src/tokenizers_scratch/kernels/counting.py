@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tokenizers_scratch.kernels.arrays import integer
-from tokenizers_scratch.kernels.compiling import entry
-from tokenizers_scratch.kernels.splitting import word_end
+from tokenizers_scratch.kernels.blocks import word_ends
+from tokenizers_scratch.kernels.compiling import entry, inlined
 from tokenizers_scratch.kernels.words import (
     LONGEST_SHORT,
     ROWS,
     TEXT,
+    Ahead,
     WordTable,
     add_long,
     add_short,
     find_long,
     find_short,
-    long_hash,
-    short_key,
+    keys_ahead,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,14 @@ room."""
 
 @entry
 def count(
-    data: Bytes, bounds: Longs, times: Longs, pattern: int, classes: Bytes, table: WordTable, progress: Longs
+    data: Bytes,
+    bounds: Longs,
+    times: Longs,
+    pattern: int,
+    classes: Bytes,
+    table: WordTable,
+    ahead: Ahead,
+    progress: Longs,
 ) -> bool:
     """Add the words of documents to `table`.
 
@@ -50,30 +57,36 @@ def count(
         if i < bounds[document, 0]:
             i = bounds[document, 0]
         while i < stop:
-            end = word_end(data, i, stop, classes, pattern)
-            length = end - i
-            if length <= LONGEST_SHORT:
-                low, high = short_key(data, i, length)
-                slot = find_short(rows, low, high)
-            elif length <= LONGEST_COUNTED:
-                low, high = long_hash(data, i, length), np.uint64(0)
-                slot = find_long(rows, table.texts, low, data, i, length)
-            else:
-                progress[DOCUMENT], progress[PLACE], progress[NEEDED] = document, i, length
-                return False
-            if rows[slot, 1] == np.uint64(0):
-                if 2 * used[ROWS] >= rows.shape[0] or used[TEXT] + length > table.texts.shape[0]:
-                    progress[DOCUMENT], progress[PLACE], progress[NEEDED] = document, i, length
-                    return False
+            n_ahead = word_ends(data, i, stop, classes, pattern, ahead.ends)
+            keys_ahead(data, i, n_ahead, rows, ahead)
+            for k in range(n_ahead):
+                end, low, high = ahead.ends[k], ahead.low[k], ahead.high[k]
+                length = end - i
                 if length <= LONGEST_SHORT:
-                    add_short(table, slot, low, high)
+                    slot = find_short(rows, ahead.slots[k], low, high)
+                elif length <= LONGEST_COUNTED:
+                    slot = find_long(rows, ahead.slots[k], table.texts, low, data, i, length)
                 else:
-                    add_long(table, slot, low, data, i, length)
-            rows[slot, 2] += np.uint64(times[document])
-            i = end
+                    _stop(progress, document, i, length)
+                    return False
+                if rows[slot, 1] == np.uint64(0):
+                    if 2 * used[ROWS] >= rows.shape[0] or used[TEXT] + length > table.texts.shape[0]:
+                        _stop(progress, document, i, length)
+                        return False
+                    if length <= LONGEST_SHORT:
+                        add_short(table, slot, low, high)
+                    else:
+                        add_long(table, slot, low, data, i, length)
+                rows[slot, 2] += np.uint64(times[document])
+                i = end
         document += 1
-    progress[DOCUMENT] = document
+    _stop(progress, document, i, 0)
     return True
+
+
+@inlined
+def _stop(progress: Longs, document: int, i: int, needed: int) -> None:
+    progress[DOCUMENT], progress[PLACE], progress[NEEDED] = document, i, needed
 
 
 @entry

@@ -14,7 +14,7 @@ from tokenizers_scratch.kernels.documents import groups, join, pieces
 from tokenizers_scratch.kernels.encoding import NEEDED, WRITTEN, encode
 from tokenizers_scratch.kernels.merging import Workspace, make_merges, workspace_for
 from tokenizers_scratch.kernels.splitting import PATTERN_NUMBERS
-from tokenizers_scratch.kernels.words import IDS, LONGEST, TEXT, WordTable, empty_table, grown
+from tokenizers_scratch.kernels.words import IDS, LONGEST, TEXT, Ahead, WordTable, ahead, empty_table, grown
 
 if TYPE_CHECKING:
     from tokenizers_scratch.kernels.arrays import Bytes, Ids, Longs
@@ -38,7 +38,7 @@ class Encoder:
         self._merges = make_merges(
             np.array(id_of_byte, np.int32), joined[:, 0].copy(), joined[:, 1].copy(), np.array(products, np.int32)
         )
-        self._idle: list[tuple[WordTable, Workspace]] = []
+        self._idle: list[tuple[WordTable, Ahead, Workspace]] = []
 
     def encode(self, texts: Sequence[str], threads: int = 1) -> tuple[Ids, Longs]:
         """Ids of all texts, one behind the other, and where those of each text end."""
@@ -57,19 +57,32 @@ class Encoder:
         out = np.empty(int((bounds[:, 1] - bounds[:, 0]).sum()) + 2, np.uint32)
         ends = np.empty(len(bounds), np.int64)
         progress = np.zeros(4, np.int64)
-        table, space = self._idle.pop() if self._idle else (empty_table(2**14, 2**16, 2**16), workspace_for(0))
-        while not encode(data, bounds, self._pattern, self._classes, self._merges, table, space, out, ends, progress):
+        table, words, space = (
+            self._idle.pop() if self._idle else (self._empty_table(len(out)), ahead(), workspace_for(0))
+        )
+        while not encode(
+            data, bounds, self._pattern, self._classes, self._merges, table, words, space, out, ends, progress
+        ):
             if progress[NEEDED] > LONGEST:
                 space = workspace_for(int(progress[NEEDED]))
             elif len(table.rows) < _MOST_ROWS and table.used[TEXT] < _MOST_TEXT and table.used[IDS] < _MOST_TEXT:
                 table = grown(table, LONGEST, LONGEST)
             else:  # starting anew costs less than keeping track of what was used last
-                table = empty_table(2**14, 2**16, 2**16)
+                table = self._empty_table(len(out))
         if len(space.heap) > 3 * _KEPT_SPACE:
             space = workspace_for(0)
-        self._idle.append((table, space))
+        self._idle.append((table, words, space))
         out.resize(progress[WRITTEN], refcheck=False)
         return out, ends
+
+    @staticmethod
+    def _empty_table(n_bytes: int) -> WordTable:
+        """Room for what so many bytes of text usually hold; memory that is not used costs nothing."""
+        n_rows = 2**10
+        while n_rows < min(n_bytes // 16, 2**17, _MOST_ROWS):
+            n_rows *= 2
+        n_bytes = min(n_bytes + 2**10, 2**22)
+        return empty_table(n_rows, n_bytes, n_bytes)
 
 
 def prepare() -> None:

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tokenizers_scratch.kernels.arrays import integer
+from tokenizers_scratch.kernels.blocks import word_ends
 from tokenizers_scratch.kernels.compiling import entry, inlined
 from tokenizers_scratch.kernels.merging import LONGEST_SCANNED, Merges, Workspace, merge_word
-from tokenizers_scratch.kernels.splitting import border_after, word_end
+from tokenizers_scratch.kernels.splitting import border_after
 from tokenizers_scratch.kernels.words import (
     IDS,
     LONGEST,
     LONGEST_SHORT,
     ROWS,
     TEXT,
+    Ahead,
     WordTable,
     add_long,
     add_short,
     find_long,
     find_short,
-    long_hash,
-    short_key,
+    keys_ahead,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def encode(
     classes: Bytes,
     merges: Merges,
     table: WordTable,
+    ahead: Ahead,
     space: Workspace,
     out: Ids,
     ends: Longs,
@@ -61,48 +63,49 @@ def encode(
         if i < bounds[document, 0]:
             i = bounds[document, 0]
         while i < stop:
-            end = word_end(data, i, stop, classes, pattern)
-            length = end - i
-            if length > LONGEST:
-                if length > LONGEST_SCANNED and 3 * length > space.heap.shape[0]:
+            n_ahead = word_ends(data, i, stop, classes, pattern, ahead.ends)
+            keys_ahead(data, i, n_ahead, rows, ahead)
+            for k in range(n_ahead):
+                end, low, high = ahead.ends[k], ahead.low[k], ahead.high[k]
+                length = end - i
+                if length > LONGEST:
+                    if length > LONGEST_SCANNED and 3 * length > space.heap.shape[0]:
+                        _stop(progress, document, i, n_out, length)
+                        return False
+                    n_out = merge_word(data, i, length, merges, out, n_out, space)
+                    i = end
+                    continue
+                if length <= LONGEST_SHORT:
+                    slot = find_short(rows, ahead.slots[k], low, high)
+                else:
+                    slot = find_long(rows, ahead.slots[k], table.texts, low, data, i, length)
+                if rows[slot, 1] != np.uint64(0):
+                    n = integer(rows[slot, 3] & np.uint64(0xFFFFFFFF))
+                    if n <= 2:
+                        out[n_out] = np.uint32(rows[slot, 2] & np.uint64(0xFFFFFFFF))
+                        out[n_out + 1] = np.uint32(rows[slot, 2] >> _HALF)
+                    else:
+                        first = integer(rows[slot, 3] >> _HALF)
+                        for j in range(n):
+                            out[n_out + j] = ids[first + j]
+                    n_out += n
+                    i = end
+                    continue
+                if (
+                    2 * used[ROWS] >= rows.shape[0]
+                    or used[TEXT] + length > table.texts.shape[0]
+                    or used[IDS] + length > ids.shape[0]
+                ):
                     _stop(progress, document, i, n_out, length)
                     return False
-                n_out = merge_word(data, i, length, merges, out, n_out, space)
-                i = end
-                continue
-            if length <= LONGEST_SHORT:
-                low, high = short_key(data, i, length)
-                slot = find_short(rows, low, high)
-            else:
-                low, high = long_hash(data, i, length), np.uint64(0)
-                slot = find_long(rows, table.texts, low, data, i, length)
-            if rows[slot, 1] != np.uint64(0):
-                n = integer(rows[slot, 3] & np.uint64(0xFFFFFFFF))
-                if n <= 2:
-                    out[n_out] = np.uint32(rows[slot, 2] & np.uint64(0xFFFFFFFF))
-                    out[n_out + 1] = np.uint32(rows[slot, 2] >> _HALF)
+                after = merge_word(data, i, length, merges, out, n_out, space)
+                if length <= LONGEST_SHORT:
+                    add_short(table, slot, low, high)
                 else:
-                    first = integer(rows[slot, 3] >> _HALF)
-                    for k in range(n):
-                        out[n_out + k] = ids[first + k]
-                n_out += n
+                    add_long(table, slot, low, data, i, length)
+                _keep_ids(table, slot, out, n_out, after - n_out)
+                n_out = after
                 i = end
-                continue
-            if (
-                2 * used[ROWS] >= rows.shape[0]
-                or used[TEXT] + length > table.texts.shape[0]
-                or used[IDS] + length > ids.shape[0]
-            ):
-                _stop(progress, document, i, n_out, length)
-                return False
-            after = merge_word(data, i, length, merges, out, n_out, space)
-            if length <= LONGEST_SHORT:
-                add_short(table, slot, low, high)
-            else:
-                add_long(table, slot, low, data, i, length)
-            _keep_ids(table, slot, out, n_out, after - n_out)
-            n_out = after
-            i = end
         ends[document] = n_out
         document += 1
     _stop(progress, document, i, n_out, 0)

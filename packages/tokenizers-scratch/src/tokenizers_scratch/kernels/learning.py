@@ -1,10 +1,10 @@
 """Learn merges from counted words. The result is that of `bpe_reference.learn_merges`, tie rules included.
 
 The words lie one behind the other with a border between them, one place a byte. A token sits where its first byte is;
-its other places are empty, and at its last byte stands where it starts. So the length of a token leads to the next
-one, the place before it to the previous one, and both are near in memory. Each pair of neighbours has a row with its
-count and a list of the places where it was seen, in order: a merge walks this list and corrects the counts around.
-Pairs wait in a heap; an entry may promise too much, and is then put back with the true count when it comes up.
+at its last byte stands how long it is, and between the two nothing. So the length of a token leads to the next one, the
+place before it to the previous one, and all are near in memory. Each pair of neighbours has a row with its count and a
+list of the places where it was seen, in order: a merge walks this list and corrects the counts around. Pairs wait in a
+heap; an entry may promise too much, and is then put back with the true count when it comes up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 
 from tokenizers_scratch.kernels.arrays import integer
 from tokenizers_scratch.kernels.compiling import entry, inlined, part
+from tokenizers_scratch.kernels.machine import prefetch
+from tokenizers_scratch.kernels.pair_heap import COUNT, KEY, Tokens, pop_pair, push_pair
 
 if TYPE_CHECKING:
     from tokenizers_scratch.kernels.arrays import Bytes, Ints, Longs
@@ -25,29 +27,25 @@ DONE, GROW, PAUSE = 0, 1, 2
 TOKENS, PAIRS, ENTRIES, NODES = 0, 1, 2, 3
 """Places in `used`."""
 
-_BORDER, _EMPTY = -1, -2
+_BORDER, _NOTHING = -1, -2  # symbols; below them, minus the length of the token that ends there
 _KEY, _COUNT, _FIRST, _LAST = 0, 1, 2, 3
+_LINK, _WEIGHT = 0, 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _ID = 2**31 - 1
-_FEW = 64  # the fewest pairs that a merge is given room for
+_PLACE = 2**32 - 1
+_AHEAD = 32  # places of a list that are looked at before they are merged
 
 
 class Learning(NamedTuple):
     """The state of a training."""
 
-    symbols: Ints  # (places,) id of the token that starts there, or _BORDER or _EMPTY
-    starts: Ints  # (places,) where the token that ends there starts
-    weights: Longs  # (places,) how often the word occurs
-    text: Bytes  # (places,) the bytes; the first 256 are those of the first 256 tokens
+    symbols: Ints  # (places,) id of the token that starts there, or what else there is
     rows: Longs  # (a power of two, 4) of each pair: left id << 31 | right id, count, first and last node of its list
-    node_place: Ints  # (nodes,)
-    node_next: Ints  # (nodes,)
-    heap_count: Longs  # (entries,)
-    heap_key: Longs  # (entries,)
+    nodes: Longs  # (nodes, 2) next node << 32 | place, how often the word at the place occurs
+    heap: Longs  # (entries, 2)
     fresh: Longs  # (entries,) keys of the pairs that a merge made
-    lengths: Ints  # (tokens,) in bytes
-    examples: Ints  # (tokens,) a place where the token was made
+    tokens: Tokens  # their text is that of all places; the first 256 are the first 256 tokens
     merged: Ints  # (merges, 2) ids
     used: Longs  # (4,)
 
@@ -55,29 +53,29 @@ class Learning(NamedTuple):
 def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_tokens: int, by_text: bool) -> Learning:
     """The state before the first merge. Word `i` is data[bounds[i, 0] : bounds[i, 1]] and occurs times[i] times.
 
-    `byte_order`: the bytes of the first 256 ids. Raises OverflowError for more than 700 MB of different words.
+    `byte_order`: the bytes of the first 256 ids. `by_text`: how ties are decided. Raises OverflowError for more than
+    2 GB of different words.
     """
     n_places = 257 + int((bounds[:, 1] - bounds[:, 0]).sum()) + len(bounds)
-    if 3 * n_places >= 2**31:
+    if n_places >= 2**31:
         raise OverflowError(f"the different words of the text have {n_places} bytes, more than a training can number")
     n_rows = 2**18  # at least four times as many as there are pairs of bytes
+    tokens = Tokens(
+        text=np.empty(n_places, np.uint8),
+        examples=np.arange(n_tokens, dtype=np.int32),
+        lengths=np.ones(n_tokens, np.int32),
+    )
     state = Learning(
         symbols=np.full(n_places, _BORDER, np.int32),
-        starts=np.empty(n_places, np.int32),
-        weights=np.empty(n_places, np.int64),
-        text=np.empty(n_places, np.uint8),
         rows=np.full((n_rows, 4), -1, np.int64),
-        node_place=np.empty(3 * n_places, np.int32),  # a merge of two places adds at most two nodes
-        node_next=np.empty(3 * n_places, np.int32),
-        heap_count=np.empty(n_rows, np.int64),
-        heap_key=np.empty(n_rows, np.int64),
+        nodes=np.empty((3 * n_places, 2), np.int64),  # a merge adds two nodes at most, and takes a place away
+        heap=np.empty((n_rows, 2), np.int64),
         fresh=np.empty(n_rows, np.int64),
-        lengths=np.ones(n_tokens, np.int32),
-        examples=np.arange(n_tokens, dtype=np.int32),
+        tokens=tokens,
         merged=np.empty((n_tokens - 256, 2), np.int32),
         used=np.array([256, 0, 0, 0], np.int64),
     )
-    state.text[:256] = byte_order
+    tokens.text[:256] = byte_order
     id_of_byte = np.argsort(byte_order).astype(np.int32)
     place_words(data, bounds, times, id_of_byte, state, by_text)
     return state
@@ -85,15 +83,11 @@ def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_t
 
 def grown(state: Learning) -> Learning:
     """The same state with room for more pairs."""
-    rows = np.full((4 * len(state.rows), 4), -1, np.int64)
+    rows = np.full((2 * len(state.rows), 4), -1, np.int64)
     move_rows(state.rows, rows)
-    more = np.empty(len(rows) - len(state.heap_count), np.int64)
-    return state._replace(
-        rows=rows,
-        heap_count=np.concatenate((state.heap_count, more)),
-        heap_key=np.concatenate((state.heap_key, more)),
-        fresh=np.empty(len(rows), np.int64),
-    )
+    heap = np.empty((len(rows), 2), np.int64)
+    heap[: len(state.heap)] = state.heap
+    return state._replace(rows=rows, heap=heap, fresh=np.empty(len(rows), np.int64))
 
 
 @entry
@@ -109,19 +103,44 @@ def move_rows(rows: Longs, larger: Longs) -> None:
 @entry
 def place_words(data: Bytes, bounds: Longs, times: Longs, id_of_byte: Ints, state: Learning, by_text: bool) -> None:
     """Lay out the words, list all pairs, and fill the heap."""
-    place = 257
+    symbols, text, rows, nodes, used = state.symbols, state.tokens.text, state.rows, state.nodes, state.used
     n_fresh = 0
+    place = 257
     for word in range(bounds.shape[0]):
         for i in range(bounds[word, 0], bounds[word, 1]):
-            state.text[place] = data[i]
-            state.symbols[place] = id_of_byte[data[i]]
-            state.starts[place] = place
-            state.weights[place] = times[word]
+            text[place] = data[i]
+            symbols[place] = id_of_byte[data[i]]
             if i > bounds[word, 0]:
-                key = _key(state.symbols[place - 1], state.symbols[place])
-                n_fresh = _add(state, key, times[word], place - 1, n_fresh)
+                slot = _row_of(rows, _key(symbols[place - 1], symbols[place]))
+                if rows[slot, _KEY] < 0:
+                    rows[slot, _KEY], rows[slot, _COUNT], rows[slot, _FIRST] = (
+                        _key(symbols[place - 1], symbols[place]),
+                        0,
+                        0,
+                    )
+                    state.fresh[n_fresh] = rows[slot, _KEY]
+                    n_fresh += 1
+                rows[slot, _COUNT] += times[word]
+                rows[slot, _FIRST] += 1  # for now, how many places the list will have
             place += 1
         place += 1  # the border
+    used[PAIRS] = n_fresh
+    for k in range(n_fresh):  # the nodes of a list lie one behind the other, so that it is quick to walk
+        slot = _row_of(rows, state.fresh[k])
+        first = used[NODES]
+        used[NODES] += rows[slot, _FIRST]
+        rows[slot, _FIRST], rows[slot, _LAST] = first, first - 1
+    place = 257
+    for word in range(bounds.shape[0]):
+        for _ in range(bounds[word, 0] + 1, bounds[word, 1]):
+            slot = _row_of(rows, _key(symbols[place], symbols[place + 1]))
+            rows[slot, _LAST] += 1
+            node = rows[slot, _LAST]
+            nodes[node, _LINK], nodes[node, _WEIGHT] = (node + 1) << 32 | place, times[word]
+            place += 1
+        place += 2 if bounds[word, 1] > bounds[word, 0] else 1
+    for k in range(n_fresh):
+        nodes[rows[_row_of(rows, state.fresh[k]), _LAST], _LINK] |= -1 << 32
     _push_fresh(state, n_fresh, 1, by_text)
 
 
@@ -131,21 +150,22 @@ def learn(state: Learning, min_frequency: int, longest: int, by_text: bool, most
 
     `longest`: bytes of the longest token. `by_text`: how ties are decided.
     """
-    lengths, heap_key, heap_count, used = state.lengths, state.heap_key, state.heap_count, state.used
+    lengths, heap, used = state.tokens.lengths, state.heap, state.used
     while most_merges > 0:
         new = used[TOKENS]
         if new == lengths.shape[0] or used[ENTRIES] == 0:
             return DONE
-        # Each pair that a merge makes has the new token at one side.
-        room = max(2 * new + 2, _FEW)
-        if 2 * (used[PAIRS] + room) > state.rows.shape[0] or used[ENTRIES] + room > heap_key.shape[0]:
+        room = 2 * new + 2  # each pair that a merge makes has the new token at one side
+        if 2 * (used[PAIRS] + room) > state.rows.shape[0] or used[ENTRIES] + room > heap.shape[0]:
             return GROW
-        key, promised = heap_key[0], heap_count[0]
-        _pop(state, by_text)
+        promised, key = heap[0, COUNT], heap[0, KEY]
+        pop_pair(heap, used[ENTRIES], state.tokens, by_text)
+        used[ENTRIES] -= 1
         count = state.rows[_row_of(state.rows, key), _COUNT]
         if count < promised:
             if count >= min_frequency:
-                _push(state, count, key, by_text)
+                push_pair(heap, used[ENTRIES], count, key, state.tokens, by_text)
+                used[ENTRIES] += 1
             continue
         if count < min_frequency:
             return DONE
@@ -164,30 +184,70 @@ def learn(state: Learning, min_frequency: int, longest: int, by_text: bool, most
 @part
 def _merge(state: Learning, key: int, new: int) -> int:
     """Replace a pair by the token `new` wherever it is, from left to right; return how many pairs are in `fresh`."""
-    symbols, starts, lengths, rows = state.symbols, state.starts, state.lengths, state.rows
+    symbols, rows, nodes, lengths = state.symbols, state.rows, state.nodes, state.tokens.lengths
     left, right = key >> 31, key & _ID
     n_fresh = 0
     node = rows[_row_of(rows, key), _FIRST]
     while node >= 0:
-        place = integer(state.node_place[node])
-        node = integer(state.node_next[node])
-        second = place + lengths[left]
-        if symbols[place] != left or symbols[second] != right:
-            continue
-        end = second + lengths[right]
-        weight = state.weights[place]
-        symbols[place], symbols[second] = new, _EMPTY
-        starts[end - 1] = place
-        state.examples[new] = place
-        if symbols[place - 1] != _BORDER:
-            previous = integer(starts[place - 1])
-            rows[_row_of(rows, _key(symbols[previous], left)), _COUNT] -= weight
-            n_fresh = _add(state, _key(symbols[previous], new), weight, previous, n_fresh)
-        if symbols[end] != _BORDER:
-            rows[_row_of(rows, _key(right, symbols[end])), _COUNT] -= weight
-            n_fresh = _add(state, _key(new, symbols[end]), weight, place, n_fresh)
+        _look_ahead(state, node, left, right, new)
+        for _ in range(_AHEAD):
+            if node < 0:
+                break
+            place, weight = nodes[node, _LINK] & _PLACE, nodes[node, _WEIGHT]
+            node = nodes[node, _LINK] >> 32
+            second = place + lengths[left]
+            if symbols[place] != left or symbols[second] != right:
+                continue
+            end = second + lengths[right]
+            symbols[second] = _NOTHING
+            symbols[place] = new
+            symbols[end - 1] = _NOTHING - (end - place)
+            state.tokens.examples[new] = place
+            previous = _previous(symbols, place)
+            if previous >= 0:
+                rows[_row_of(rows, _key(symbols[previous], left)), _COUNT] -= weight
+                n_fresh = _add(state, _key(symbols[previous], new), weight, previous, n_fresh)
+            if symbols[end] != _BORDER:
+                rows[_row_of(rows, _key(right, symbols[end])), _COUNT] -= weight
+                n_fresh = _add(state, _key(new, symbols[end]), weight, place, n_fresh)
     rows[_row_of(rows, key), _COUNT] = 0
     return n_fresh
+
+
+@part
+def _look_ahead(state: Learning, node: int, left: int, right: int, new: int) -> None:
+    """Bring what the next merges of a list need into the processor's cache, all at once."""
+    symbols, rows, nodes, lengths = state.symbols, state.rows, state.nodes, state.tokens.lengths
+    first = node
+    for _ in range(_AHEAD):
+        if node < 0:
+            break
+        prefetch(symbols, nodes[node, _LINK] & _PLACE)
+        node = nodes[node, _LINK] >> 32
+    node = first
+    for _ in range(_AHEAD):
+        if node < 0:
+            break
+        place, node = nodes[node, _LINK] & _PLACE, nodes[node, _LINK] >> 32
+        end = place + lengths[left] + lengths[right]
+        if symbols[place] != left or symbols[place + lengths[left]] != right:
+            continue
+        previous = _previous(symbols, place)
+        if previous >= 0:
+            prefetch(rows, _first_row(rows, _key(symbols[previous], left)))
+            prefetch(rows, _first_row(rows, _key(symbols[previous], new)))
+        if symbols[end] >= 0:
+            prefetch(rows, _first_row(rows, _key(right, symbols[end])))
+            prefetch(rows, _first_row(rows, _key(new, symbols[end])))
+
+
+@inlined
+def _previous(symbols: Ints, place: int) -> int:
+    """Where the token before the one at `place` starts; -1 if there is none."""
+    last = integer(symbols[place - 1])
+    if last == _BORDER:
+        return -1
+    return place - 1 if last >= 0 else place + last - _NOTHING
 
 
 @inlined
@@ -196,35 +256,38 @@ def _key(left: int, right: int) -> int:
 
 
 @inlined
+def _first_row(rows: Longs, key: int) -> int:
+    """Where to look for a pair first."""
+    mixed = np.uint64(key) * _MULTIPLIER
+    return integer((mixed ^ (mixed >> _HALF)) & np.uint64(rows.shape[0] - 1))
+
+
+@inlined
 def _row_of(rows: Longs, key: int) -> int:
     """The row of a pair, or the free row where it belongs."""
-    n_rows = rows.shape[0]
-    mixed = np.uint64(key) * _MULTIPLIER
-    slot = integer((mixed ^ (mixed >> _HALF)) & np.uint64(n_rows - 1))
+    slot = _first_row(rows, key)
     while rows[slot, _KEY] != key and rows[slot, _KEY] >= 0:
-        slot = (slot + 1) & (n_rows - 1)
+        slot = (slot + 1) & (rows.shape[0] - 1)
     return slot
 
 
 @inlined
 def _add(state: Learning, key: int, weight: int, place: int, n_fresh: int) -> int:
     """Count a pair at a place, and put its place at the end of its list; return how many pairs are in `fresh`."""
-    rows, used = state.rows, state.used
+    rows, nodes, used = state.rows, state.nodes, state.used
     node = used[NODES]
     used[NODES] += 1
-    state.node_place[node] = place
-    state.node_next[node] = -1
+    nodes[node, _LINK], nodes[node, _WEIGHT] = -1 << 32 | place, weight
     slot = _row_of(rows, key)
     if rows[slot, _KEY] < 0:
-        rows[slot, _KEY] = key
-        rows[slot, _COUNT] = weight
-        rows[slot, _FIRST] = node
+        rows[slot, _KEY], rows[slot, _COUNT], rows[slot, _FIRST] = key, weight, node
         used[PAIRS] += 1
         state.fresh[n_fresh] = key
         n_fresh += 1
     else:
         rows[slot, _COUNT] += weight
-        state.node_next[rows[slot, _LAST]] = node
+        last = rows[slot, _LAST]
+        nodes[last, _LINK] = node << 32 | (nodes[last, _LINK] & _PLACE)
     rows[slot, _LAST] = node
     return n_fresh
 
@@ -235,71 +298,5 @@ def _push_fresh(state: Learning, n_fresh: int, min_frequency: int, by_text: bool
     for i in range(n_fresh):
         count = state.rows[_row_of(state.rows, state.fresh[i]), _COUNT]
         if count >= min_frequency:
-            _push(state, count, state.fresh[i], by_text)
-
-
-@part
-def _push(state: Learning, count: int, key: int, by_text: bool) -> None:
-    heap_count, heap_key = state.heap_count, state.heap_key
-    k = state.used[ENTRIES]
-    state.used[ENTRIES] += 1
-    while k > 0:
-        parent = (k - 1) >> 1
-        if not _is_first(state, count, key, heap_count[parent], heap_key[parent], by_text):
-            break
-        heap_count[k], heap_key[k] = heap_count[parent], heap_key[parent]
-        k = parent
-    heap_count[k], heap_key[k] = count, key
-
-
-@part
-def _pop(state: Learning, by_text: bool) -> None:
-    """Remove the first entry of the heap."""
-    heap_count, heap_key = state.heap_count, state.heap_key
-    state.used[ENTRIES] -= 1
-    n = state.used[ENTRIES]
-    count, key = heap_count[n], heap_key[n]
-    k = 0
-    while 2 * k + 1 < n:
-        child = 2 * k + 1
-        if child + 1 < n and _is_first(
-            state, heap_count[child + 1], heap_key[child + 1], heap_count[child], heap_key[child], by_text
-        ):
-            child += 1
-        if not _is_first(state, heap_count[child], heap_key[child], count, key, by_text):
-            break
-        heap_count[k], heap_key[k] = heap_count[child], heap_key[child]
-        k = child
-    heap_count[k], heap_key[k] = count, key
-
-
-@inlined
-def _is_first(state: Learning, count: int, key: int, other_count: int, other_key: int, by_text: bool) -> bool:
-    """Whether a pair is merged before another: it is more frequent, or as frequent and the tie rule says so."""
-    if count != other_count:
-        return count > other_count
-    if by_text:
-        return _is_greater_text(state, key, other_key)
-    return key < other_key
-
-
-@part
-def _is_greater_text(state: Learning, key: int, other: int) -> bool:
-    order = _compare_text(state, key >> 31, other >> 31)
-    if order == 0:
-        order = _compare_text(state, key & _ID, other & _ID)
-    return order > 0
-
-
-@part
-def _compare_text(state: Learning, token: int, other: int) -> int:
-    """Above 0 if the bytes of a token are greater than those of another, 0 if they are equal."""
-    first, second = integer(state.examples[token]), integer(state.examples[other])
-    length, other_length = integer(state.lengths[token]), integer(state.lengths[other])
-    if first == second and length == other_length:
-        return 0
-    for i in range(min(length, other_length)):
-        difference = integer(state.text[first + i]) - integer(state.text[second + i])
-        if difference != 0:
-            return difference
-    return length - other_length
+            push_pair(state.heap, state.used[ENTRIES], count, state.fresh[i], state.tokens, by_text)
+            state.used[ENTRIES] += 1

@@ -12,6 +12,7 @@ import numpy as np
 
 from tokenizers_scratch.kernels.arrays import integer
 from tokenizers_scratch.kernels.compiling import entry, inlined, part
+from tokenizers_scratch.kernels.machine import VECTOR, smallest
 
 if TYPE_CHECKING:
     from tokenizers_scratch.kernels.arrays import Bytes, Ids, Ints, Longs, Words
@@ -42,7 +43,8 @@ def workspace_for(length: int) -> Workspace:
     """Room for words of up to `length` bytes. Each merge adds at most two pairs to the heap, and there are fewer merges
     than bytes."""
     heap = 3 * length if length > LONGEST_SCANNED else 0
-    return Workspace(np.empty(max(3 * length, 4 * LONGEST_SCANNED), np.int32), np.empty(heap, np.int64))
+    links = np.empty(max(3 * length, 4 * LONGEST_SCANNED), np.int32)
+    return Workspace(links, np.empty(heap, np.int64))
 
 
 class Merges(NamedTuple):
@@ -112,33 +114,36 @@ def merge_word(data: Bytes, i: int, length: int, merges: Merges, out: Ids, n_out
 def _merge_scanning(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out: int, space: Workspace) -> int:
     links = space.links
     symbols, after, before, keys = links[:256], links[256:512], links[512:768], links[768:1024]
+    byte_ids, byte_ranks, slots, products = merges
     for k in range(n):
-        symbols[k] = merges.byte_ids[data[i + k]]
+        symbols[k] = byte_ids[data[i + k]]
         after[k] = k + 1
         before[k] = k - 1
     for k in range(n - 1):  # rank, then place
-        keys[k] = merges.byte_ranks[integer(data[i + k]) << 8 | integer(data[i + k + 1])] << 8 | k
-    keys[n - 1] = _NEVER
+        keys[k] = byte_ranks[integer(data[i + k]) << 8 | integer(data[i + k + 1])] << 8 | k
+    n_keys = (n + VECTOR - 1) & -VECTOR
+    for k in range(n - 1, n_keys):
+        keys[k] = _NEVER
     while True:
-        best = _NEVER
-        for k in range(n):
-            best = min(best, keys[k])
+        best = smallest(keys, 0)
+        for k in range(VECTOR, n_keys, VECTOR):
+            best = min(best, smallest(keys, k))
         rank = integer(best) >> 8
         if rank >= _NO_RANK:
             break
         place = integer(best) & 0xFF
         second = integer(after[place])
         third = integer(after[second])
-        symbols[place] = merges.products[rank]
+        symbols[place] = products[rank]
         keys[second] = _NEVER
         after[place] = third
         keys[place] = _NEVER
         if third < n:
             before[third] = place
-            keys[place] = _rank(merges.slots, symbols[place], symbols[third]) << 8 | place
+            keys[place] = _rank(slots, symbols[place], symbols[third]) << 8 | place
         previous = integer(before[place])
         if previous >= 0:
-            keys[previous] = _rank(merges.slots, symbols[previous], symbols[place]) << 8 | previous
+            keys[previous] = _rank(slots, symbols[previous], symbols[place]) << 8 | previous
     k = 0
     while k < n:
         out[n_out] = symbols[k]

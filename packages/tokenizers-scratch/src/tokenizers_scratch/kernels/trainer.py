@@ -24,7 +24,7 @@ from tokenizers_scratch.kernels.documents import groups, join, join_bytes, piece
 from tokenizers_scratch.kernels.learning import DONE, GROW, TOKENS, first_state, grown, learn
 from tokenizers_scratch.kernels.machine import PADDING
 from tokenizers_scratch.kernels.splitting import NONE, PATTERN_NUMBERS
-from tokenizers_scratch.kernels.words import ROWS, WordTable, empty_table
+from tokenizers_scratch.kernels.words import ROWS, Ahead, WordTable, ahead, empty_table
 from tokenizers_scratch.kernels.words import grown as grown_table
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Trainer:
         self._pattern = PATTERN_NUMBERS[pattern]
         self._classes = class_table()
         self._threads = threads
-        self._counts: list[tuple[WordTable, Counter[bytes]]] = [
-            (empty_table(2**14, 2**16, 0), Counter()) for _ in range(threads)
+        self._counts: list[tuple[WordTable, Ahead, Counter[bytes]]] = [
+            (empty_table(2**14, 2**16, 0), ahead(), Counter()) for _ in range(threads)
         ]
 
     def count(self, texts: Iterable[str]) -> None:
@@ -67,9 +67,9 @@ class Trainer:
         self._count(data, bounds, np.fromiter(word_counts.values(), np.int64, len(word_counts)), NONE)
 
     def _count(self, data: Bytes, bounds: Longs, times: Longs, pattern: int) -> None:
-        table, long_words = self._counts.pop()
+        table, words, long_words = self._counts.pop()
         progress = np.zeros(3, np.int64)
-        while not count(data, bounds, times, pattern, self._classes, table, progress):
+        while not count(data, bounds, times, pattern, self._classes, table, words, progress):
             length = int(progress[NEEDED])
             if length > LONGEST_COUNTED:
                 place = int(progress[PLACE])
@@ -77,7 +77,7 @@ class Trainer:
                 progress[PLACE] += length
             else:
                 table = grown_table(table, length, 0)
-        self._counts.append((table, long_words))
+        self._counts.append((table, words, long_words))
 
     def learn(
         self, *, n_tokens: int, min_frequency: int, max_token_length: int | None, byte_order: Sequence[int], ties: str
@@ -103,11 +103,11 @@ class Trainer:
     def _words(self) -> tuple[Bytes, Longs, Longs]:
         """All words, each once: where each is in the bytes, and its count."""
         while len(self._counts) > 1:
-            table, long_words = self._counts.pop()
+            table, _, long_words = self._counts.pop()
             data, bounds, times = _words_of(table)
             self._count(data, bounds, times, NONE)
-            self._counts[0][1].update(long_words)
-        table, long_words = self._counts.pop()
+            self._counts[0][2].update(long_words)
+        table, _, long_words = self._counts.pop()
         data, bounds, times = _words_of(table)
         if long_words:
             more, more_bounds = join_bytes(list(long_words))
