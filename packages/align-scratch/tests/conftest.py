@@ -1,4 +1,4 @@
-"""A tiny recurrent model with a cache and a character tokenizer, so that this package is tested without its siblings."""
+"""A tiny recurrent model with a cache and a character tokenizer: trainers are tested without models of the family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GRPO: on-policy ratios are 1, groups without spread teach nothing, it resumes to the bit, and it refuses bad company."""
+"""GRPO: ratios start at 1, groups without spread teach nothing, it resumes to the bit, and it refuses bad company."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_gradients_do_not_depend_on_the_split(parts: Parts, toy_task: Any, loss_
     found = []
     for accumulate in (1, 2, 3, 7):
         config = GRPOConfig(**SMALL, grad_accum_steps=accumulate, loss_type=loss_type, kl_coef=0.1, minibatches=1)
-        found.append(list(GRPO(config, **parts(toy_task(late))).train())[0])
+        found.append(next(iter(GRPO(config, **parts(toy_task(late))).train())))
     for metrics in found[1:]:
         assert metrics["loss"] == pytest.approx(found[0]["loss"], abs=1e-6)
         assert metrics["grad_norm"] == pytest.approx(found[0]["grad_norm"], rel=1e-4)

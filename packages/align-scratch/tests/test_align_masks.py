@@ -1,4 +1,4 @@
-"""What is learned and what is not: decided by lengths, whatever the ids of padding and end mark; and by nothing else."""
+"""What is learned and what is not: decided by lengths, whatever the ids of padding and end mark, and nothing else."""
 
 from __future__ import annotations
 
