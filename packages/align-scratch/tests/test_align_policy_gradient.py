@@ -388,31 +388,31 @@ class Scripted:
 
     def __init__(self, marks: Callable[[str], Any]) -> None:
         self.marks = marks
+        self.asked: list[str] = []
 
     def examples(self, split: str, /) -> Sequence[Example]:
         return []
 
     def check(self, example: Any, completion: str, /) -> Score:
+        self.asked.append(example.prompt)
         reward = self.marks(completion)
         if isinstance(reward, Exception):
             raise reward
         return Score(reward=reward, correct=reward == 1.0)
 
 
-def rolled(
-    marks: Callable[[str], Any], *, group_size: int, seed: int = 0, prompts: Sequence[str] = ("ba",)
-) -> Rollouts:
+def rolled(marks: Callable[[str], Any] | Scripted, *, group_size: int, prompts: Sequence[str] = ("ba",)) -> Rollouts:
     torch.set_default_dtype(torch.float32)
     return roll_out(
         Table(),
         Letters(),
-        Scripted(marks),
+        marks if isinstance(marks, Scripted) else Scripted(marks),
         [Example(prompt, "a", "a") for prompt in prompts],
         Letters().encode_batch(prompts),
         sampler=Multinomial(MultinomialConfig()),
         group_size=group_size,
         max_new_tokens=T,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(0),
     )
 
 
@@ -437,7 +437,9 @@ def test_what_is_sampled_is_what_was_enumerated() -> None:
 
 
 def test_groups_of_sampled_rollouts_stand_together() -> None:
-    told = rolled(lambda text: float(len(text)), group_size=16, prompts=("ba", "a", "bb"))
+    task = Scripted(lambda text: float(len(text)))
+    told = rolled(task, group_size=16, prompts=("ba", "a", "bb"))
+    assert task.asked == ["ba"] * 16 + ["a"] * 16 + ["bb"] * 16  # each marked as an answer to its own prompt
     assert told.group_size == 16
     assert told.rewards.shape == (3, 16)
     assert told.rewards.flatten().tolist() == [float(len(text)) for text in told.completions]
