@@ -20,7 +20,7 @@ from scratch_cli.errors import UsageError
 from scratch_cli.plan import Plan, make_plan
 from scratch_cli.registry import Registry, discover
 
-TOKENIZERS = ("bpe", "byte", "char", "hf", "unigram", "word", "wordpiece")
+TOKENIZERS = ("bpe", "byte", "char", "hf", "sentencepiece", "unigram", "word", "wordpiece")
 CAUSAL, VECTORS = ("bigram", "gpt"), ("skipgram",)
 MODELS = CAUSAL + VECTORS
 CHECKABLE, TEXT_ONLY = ("add", "reverse", "sort"), ("corpus",)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tokenizers_scratch.byte import ByteTokenizer
     from tokenizers_scratch.char import CharTokenizer
     from tokenizers_scratch.hf.tokenizer import HFTokenizer
+    from tokenizers_scratch.sentencepiece import SentencePieceTokenizer
     from tokenizers_scratch.unigram import UnigramTokenizer
     from tokenizers_scratch.word import WordTokenizer
     from tokenizers_scratch.wordpiece import WordPieceTokenizer
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
         word: WordTokenizer,
         wordpiece: WordPieceTokenizer,
         unigram: UnigramTokenizer,
+        sentencepiece: SentencePieceTokenizer,
         hf: HFTokenizer,
     ) -> tuple[contracts.Tokenizer, ...]:
-        return byte, char, bpe, word, wordpiece, unigram, hf
+        return byte, char, bpe, word, wordpiece, unigram, sentencepiece, hf
 
     def models(gpt: GPT, bigram: Bigram, skipgram: SkipGram) -> tuple[contracts.Model, ...]:
         return gpt, bigram, skipgram

@@ -30,7 +30,7 @@ def test_the_entry_point_names_the_distribution():
     assert isinstance(plugin.hookimpl, pluggy.HookimplMarker)
 
 
-@pytest.mark.parametrize("name", ["byte", "char", "bpe", "hf", "word", "wordpiece", "unigram"])
+@pytest.mark.parametrize("name", ["byte", "char", "bpe", "hf", "word", "wordpiece", "unigram", "sentencepiece"])
 def test_parts_are_what_they_say(name):
     target, options = offered()[name]
     cls = pkgutil.resolve_name(target)

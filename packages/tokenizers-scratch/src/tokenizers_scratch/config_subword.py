@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tokenizers_scratch.patterns import split_pattern
 from tokenizers_scratch.special_tokens import ROLES, check_special_tokens
@@ -110,6 +111,56 @@ class UnigramConfig:
         _check_learned(self.vocab_size, n_special, self.byte_fallback, self.character_coverage, self.max_piece_length)
         _check_at_least("n_seeds", self.n_seeds, 1, "there is nothing to choose from")
         split_pattern(self.pattern)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePieceConfig:
+    """Options of the `sentencepiece` tokenizer."""
+
+    model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "what cuts the text: unigram or bpe"})
+    vocab_size: int = field(
+        default=2048,
+        metadata={
+            "help": "entries wanted: special tokens + 256 bytes, if they are there + pieces; fewer if none is left"
+        },
+    )
+    normalization: Literal["identity", "nfkc", "nmt_nfkc"] = field(
+        default="identity", metadata={"help": "what becomes of characters: identity, nfkc or nmt_nfkc"}
+    )
+    add_dummy_prefix: bool = field(
+        default=True,
+        metadata={"help": "whether a text begins with a space of its own, so its first word is as any other"},
+    )
+    remove_extra_whitespaces: bool = field(
+        default=False, metadata={"help": "whether spaces at both ends go, and runs of spaces become one"}
+    )
+    byte_fallback: bool = field(
+        default=True, metadata={"help": "whether unknown characters are spelled in bytes, so that they come back"}
+    )
+    character_coverage: float = field(
+        default=0.9995, metadata={"help": "share of the text whose characters are learned; rarer ones are unknown"}
+    )
+    max_piece_length: int = field(default=16, metadata={"help": "most characters of a piece"})
+    split_by_unicode_script: bool = field(
+        default=True, metadata={"help": "whether a piece has letters of one script only, and digits apart"}
+    )
+    min_frequency: int = field(default=2, metadata={"help": "bpe: pairs seen less often are not merged"})
+    n_seeds: int = field(default=1_000_000, metadata={"help": "unigram: how many pieces training begins with, at most"})
+    special_tokens: tuple[str, ...] = field(default=(), metadata={"help": _SPECIAL_TOKENS_HELP})
+
+    def __post_init__(self) -> None:
+        n_special = _check_own_special_tokens(self.special_tokens)
+        if self.model not in ("unigram", "bpe"):
+            raise ValueError(f"model: got {self.model!r}, must be unigram or bpe: no other is known")
+        if self.normalization not in ("identity", "nfkc", "nmt_nfkc"):
+            raise ValueError(
+                f"normalization: got {self.normalization!r}, must be identity, nfkc or nmt_nfkc: no other is known"
+            )
+        for name in ("add_dummy_prefix", "remove_extra_whitespaces", "byte_fallback", "split_by_unicode_script"):
+            _check_bool(name, getattr(self, name))
+        _check_learned(self.vocab_size, n_special, self.byte_fallback, self.character_coverage, self.max_piece_length)
+        _check_at_least("min_frequency", self.min_frequency, 1, "a pair never seen cannot be merged")
+        _check_at_least("n_seeds", self.n_seeds, 1, "there is nothing to choose from")
 
 
 def _check_learned(

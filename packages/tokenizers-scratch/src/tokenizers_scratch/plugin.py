@@ -57,6 +57,14 @@ def register_tokenizers(register: Any) -> None:
         smoke={"vocab_size": 480},
     )
     register(
+        "sentencepiece",
+        "tokenizers_scratch.sentencepiece:SentencePieceTokenizer",
+        config="tokenizers_scratch.config_subword:SentencePieceConfig",
+        summary="sentencepiece's treatment of raw text, cut by a Unigram model or by BPE; keeps all text but U+2581",
+        provides=("text", "eos"),
+        smoke={"vocab_size": 480},
+    )
+    register(
         "hf",
         "tokenizers_scratch.hf.tokenizer:HFTokenizer",
         config="tokenizers_scratch.hf.config:HFConfig",

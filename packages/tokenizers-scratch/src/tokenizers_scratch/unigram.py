@@ -19,6 +19,7 @@ from tokenizers_scratch.base import BaseTokenizer
 from tokenizers_scratch.byte_alphabet import single_bytes
 from tokenizers_scratch.config_subword import UnigramConfig
 from tokenizers_scratch.counting import count_words
+from tokenizers_scratch.offsets import Span, spans_of_pieces
 from tokenizers_scratch.patterns import split_pattern, whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile
@@ -56,6 +57,7 @@ class UnigramTokenizer(BaseTokenizer):
         vocab |= dict(zip(byte_ids, single_bytes(range(256)), strict=False))
         super().__init__(vocab, special_tokens)
         self._pieces = dict(pieces)
+        self._byte_ids = tuple(byte_ids)
         self._pattern = split_pattern(pattern)
 
     @classmethod
@@ -84,7 +86,7 @@ class UnigramTokenizer(BaseTokenizer):
     @property
     def byte_ids(self) -> tuple[int, ...]:
         """The ids of the 256 bytes; empty without byte fallback."""
-        return self._model.byte_ids
+        return self._byte_ids
 
     @property
     def pattern(self) -> str:
@@ -106,6 +108,16 @@ class UnigramTokenizer(BaseTokenizer):
 
     def _encode_plain(self, text: str) -> list[int]:
         return self._model.encode_words(self._pattern.split(text))
+
+    def _plain_offsets(self, text: str) -> list[Span]:
+        spans: list[Span] = []
+        start = 0
+        for word in self._pattern.split(text):
+            pieces = self._model.pieces_of(word)
+            found = spans_of_pieces(pieces, self._model.id_of, in_bytes=bool(self._byte_ids))
+            spans.extend((start + first, start + last) for first, last in found)
+            start += len(word)
+        return spans
 
     def _encode_stream(self, chunks: Iterator[str]) -> Iterator[int]:
         for text in whole_words(chunks, self._pattern):

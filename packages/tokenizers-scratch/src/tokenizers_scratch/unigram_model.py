@@ -30,16 +30,39 @@ _SECONDS_PER_LETTER = 3e-6
 """What one letter of new words costs plain Python, about."""
 
 
+class PieceIds:
+    """The ids of pieces, and of what is none."""
+
+    def __init__(self, pieces: Mapping[int, tuple[str, float]], unk_id: int, byte_ids: Sequence[int]) -> None:
+        self.id_of = {text: i for i, (text, _) in pieces.items()}
+        self._unk_id = unk_id
+        self._byte_ids = tuple(byte_ids)
+
+    def of(self, pieces: Sequence[str]) -> list[int]:
+        """Ids of pieces and characters that stand side by side."""
+        ids: list[int] = []
+        after_unknown = False
+        for piece in pieces:
+            known = self.id_of.get(piece)
+            if known is not None:
+                ids.append(known)
+            elif self._byte_ids:
+                ids.extend(self._byte_ids[byte] for byte in text_to_bytes(piece))
+            elif not after_unknown:
+                ids.append(self._unk_id)
+            after_unknown = known is None
+        return ids
+
+
 class UnigramModel:
     """Pieces by id, each with its text and log p. Words already seen are looked up."""
 
     def __init__(self, pieces: Mapping[int, tuple[str, float]], unk_id: int, byte_ids: Sequence[int] = ()) -> None:
         """`byte_ids`: those of the 256 bytes, or none. Raises ValueError for pieces that cannot be."""
         self.log_p = check_pieces(pieces, byte_ids)
-        self.id_of = {text: i for i, (text, _) in pieces.items()}
-        self.byte_ids = tuple(byte_ids)
+        self._ids = PieceIds(pieces, unk_id, byte_ids)
+        self.id_of = self._ids.id_of
         self.unknown = min(self.log_p.values(), default=0.0) - UNKNOWN_PENALTY
-        self._unk_id = unk_id
         self._longest = max(map(len, self.log_p), default=1)
         self._cache: dict[str, list[int]] = {}
         self._cutter: object = None
@@ -57,17 +80,21 @@ class UnigramModel:
                 self._cache[word] = its
         return ids
 
+    def pieces_of(self, word: str) -> list[str]:
+        """The best segmentation as text; characters that are no piece stand by themselves."""
+        return viterbi_tokenize(word, self.log_p, longest=self._longest, unknown=self.unknown)[0]
+
     def _cut(self, words: list[str]) -> dict[str, list[int]]:
         kernel = kernels("unigram", _SECONDS_PER_LETTER * sum(map(len, words)))
         if kernel is None:
             cut = {}
             for word in words:
                 pieces, _ = viterbi_tokenize(word, self.log_p, longest=self._longest, unknown=self.unknown)
-                cut[word] = self._ids(pieces)
+                cut[word] = self._ids.of(pieces)
             return cut
         if self._cutter is None:
             self._cutter = kernel.Cutter(list(self.log_p), list(self.log_p.values()), self.unknown)
-            self._ids_in_order = [*map(self.id_of.__getitem__, self.log_p), -1]
+            self._ids_in_order = [*map(self._ids.id_of.__getitem__, self.log_p), -1]
         numbers, ends = self._cutter.cut(words)  # type: ignore[attr-defined]
         ids_of, unknown = self._ids_in_order, len(self.log_p)
         cut = {}
@@ -75,7 +102,7 @@ class UnigramModel:
         for word, end in zip(words, ends, strict=True):
             row = numbers[begin:end]
             if unknown in row:
-                cut[word] = self._ids(_texts(word, row, list(self.log_p)))
+                cut[word] = self._ids.of(_texts(word, row, list(self.log_p)))
             else:
                 cut[word] = [ids_of[number] for number in row]
             begin = end
@@ -111,21 +138,7 @@ class UnigramModel:
         return edges_of(word, self.log_p, longest=self._longest, unknown=self.unknown)
 
     def _path_ids(self, word: str, path: Sequence[Edge]) -> list[int]:
-        return self._ids([word[start:end] for start, end, _ in path])
-
-    def _ids(self, pieces: Sequence[str]) -> list[int]:
-        ids: list[int] = []
-        after_unknown = False
-        for piece in pieces:
-            known = self.id_of.get(piece)
-            if known is not None:
-                ids.append(known)
-            elif self.byte_ids:
-                ids.extend(self.byte_ids[byte] for byte in text_to_bytes(piece))
-            elif not after_unknown:
-                ids.append(self._unk_id)
-            after_unknown = known is None
-        return ids
+        return self._ids.of([word[start:end] for start, end, _ in path])
 
 
 def check_pieces(pieces: Mapping[int, tuple[str, float]], byte_ids: Sequence[int]) -> dict[str, float]:

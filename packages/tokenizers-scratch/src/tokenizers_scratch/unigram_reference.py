@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from tokenizers_scratch.unigram_lattice import edges_of, marginals, viterbi_tokenize
 from tokenizers_scratch.vocabulary import extract_unique_chars
@@ -32,13 +32,22 @@ N_SUB_ITERATIONS = 2
 SPARE = 1.1
 LEAST_COUNT = 0.5
 
-Limits = Callable[[str], Sequence[int]]
-"""For each place of a word, how far a piece that begins there may reach at most."""
+Kinds = Callable[[str], int]
+"""The kind of a character: a piece goes on to the next one if both are of one kind, or the first is of kind 0."""
 
 
-def no_limits(word: str) -> Sequence[int]:
-    """A piece may be any part of the word."""
-    return [len(word)] * len(word)
+def one_kind(character: str) -> int:
+    """A piece may be any part of a word."""
+    return 0
+
+
+def reaches(word: str, kind_of: Kinds) -> list[int]:
+    """For each place of a word, where the longest piece that may begin there ends."""
+    ends = [len(word)] * len(word)
+    for i in range(len(word) - 2, -1, -1):
+        kind = kind_of(word[i])
+        ends[i] = ends[i + 1] if kind in (0, kind_of(word[i + 1])) else i + 1
+    return ends
 
 
 def build_initial_unigram_vocab(
@@ -46,13 +55,13 @@ def build_initial_unigram_vocab(
     *,
     max_piece_length: int = MAX_PIECE_LENGTH,
     n_seeds: int = N_SEEDS,
-    limits: Limits = no_limits,
+    kind_of: Kinds = one_kind,
 ) -> dict[str, float]:
     """Seeds with their log p: the characters, the most frequent first, then substrings by falling count x length."""
     characters = extract_unique_chars(word_counts)
     counts: Counter[str] = Counter()
     for word, count in word_counts.items():
-        for start, limit in enumerate(limits(word)):
+        for start, limit in enumerate(reaches(word, kind_of)):
             for end in range(start + 1, min(start + max_piece_length, limit) + 1):
                 counts[word[start:end]] += count
     always_extended = {piece[:-1] for piece, count in counts.items() if counts.get(piece[:-1]) == count}
@@ -142,10 +151,12 @@ def learn_unigram(
     n_pieces: int,
     max_piece_length: int = MAX_PIECE_LENGTH,
     n_seeds: int = N_SEEDS,
-    limits: Limits = no_limits,
+    kind_of: Kinds = one_kind,
 ) -> list[tuple[str, float]]:
     """At most `n_pieces` pieces with their log p, the most probable first; all characters are among them."""
-    log_p = build_initial_unigram_vocab(word_counts, max_piece_length=max_piece_length, n_seeds=n_seeds, limits=limits)
+    log_p = build_initial_unigram_vocab(
+        word_counts, max_piece_length=max_piece_length, n_seeds=n_seeds, kind_of=kind_of
+    )
     n_wanted = int(SPARE * n_pieces)
     while True:
         for _ in range(N_SUB_ITERATIONS):

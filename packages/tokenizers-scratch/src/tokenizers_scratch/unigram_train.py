@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tokenizers_scratch import unigram_reference as reference
 from tokenizers_scratch.subword_kernels import kernels
-from tokenizers_scratch.unigram_reference import MAX_PIECE_LENGTH, N_SEEDS, Limits, no_limits
+from tokenizers_scratch.unigram_reference import MAX_PIECE_LENGTH, N_SEEDS, Kinds, one_kind, single
 
-_SECONDS_PER_LETTER = 2e-3
-"""What one letter of the different words costs the reference, about: ten rounds, each with all its segmentations."""
+_MANY_LETTERS = 1000
+"""With more letters in the different words, the reference takes seconds. Only this decides, and not what is loaded
+already: the two sum in another order, and one text is to give one tokenizer."""
 
 
 def learn_unigram(
@@ -18,35 +20,33 @@ def learn_unigram(
     n_pieces: int,
     max_piece_length: int = MAX_PIECE_LENGTH,
     n_seeds: int = N_SEEDS,
-    limits: Limits = no_limits,
+    kind_of: Kinds = one_kind,
 ) -> list[tuple[str, float]]:
     """At most `n_pieces` pieces with their log p, the most probable first; all characters are among them.
 
-    The steps and rules are those of `unigram_reference.learn_unigram`.
+    The steps and rules are those of `unigram_reference.learn_unigram`. Log p are rounded to single precision.
     """
     words = sorted(word_counts)  # so that sums do not depend on the order of the text
     counts = {word: word_counts[word] for word in words}
-    kernel = kernels("unigram", _SECONDS_PER_LETTER * sum(map(len, words)))
+    kernel = kernels("unigram", math.inf if sum(map(len, words)) > _MANY_LETTERS else 0.0)
     if kernel is None:
-        return reference.learn_unigram(
-            counts, n_pieces=n_pieces, max_piece_length=max_piece_length, n_seeds=n_seeds, limits=limits
+        learned = reference.learn_unigram(
+            counts, n_pieces=n_pieces, max_piece_length=max_piece_length, n_seeds=n_seeds, kind_of=kind_of
         )
+        return [(piece, single(score)) for piece, score in learned]
     import numpy as np  # here, because loading it costs more than a small job
 
-    code_points, starts = kernel.flat(words)
-    codes = np.unique(code_points, return_inverse=True)[1].astype(np.int32) + 1
-    if limits is no_limits:
-        ends = np.repeat(starts[1:], np.diff(starts))
-        room = ends - np.arange(codes.size)
-    else:
-        room = np.array([limit - i for word in words for i, limit in enumerate(limits(word))])
-    learned = kernel.learn(
+    from tokenizers_scratch.kernels.flat import number_characters, room_at
+
+    codes, characters, starts = number_characters(words)
+    room = room_at(codes, starts, [kind_of(character) for character in characters], max_piece_length)
+    parts = kernel.learn(
         codes,
         starts,
         np.fromiter(counts.values(), np.int64, len(counts)),
-        np.minimum(room, max_piece_length).astype(np.int32),
+        room,
         n_pieces=n_pieces,
         n_seeds=n_seeds,
     )
     text = "".join(words)
-    return [(text[start : start + length], score) for start, length, score in learned]
+    return [(text[start : start + length], single(score)) for start, length, score in parts]

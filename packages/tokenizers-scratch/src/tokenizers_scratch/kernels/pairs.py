@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tokenizers_scratch.kernels.arrays import Ints, Longs
+from tokenizers_scratch.kernels.arrays import Ints, Longs, integer
 from tokenizers_scratch.kernels.compiling import inlined, part
 
 NONE = -1
@@ -40,38 +40,41 @@ class Pairs(NamedTuple):
     left: Ints
     right: Ints
     counts: Longs
+    n_places: Ints
     first: Ints  # the first of its places, or NONE
     last: Ints
-    table: Ints  # (a power of two,) pairs by their symbols, or NONE
+    keys: Longs  # (a power of two,) the symbols of pairs, left << 32 | right, or NONE
+    at_key: Ints  # the pair of each key
     numbers: Longs
 
 
 @inlined
-def find_pair(pairs: Pairs, left: int, right: int) -> int:
-    """Where in `table` the pair is, or would be."""
-    mask = pairs.table.size - 1
-    key = np.uint64(left) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(right) * np.uint64(0xC2B2AE3D27D4EB4F)
-    key = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    at = int(key >> np.uint64(20)) & mask
-    while True:
-        pair = pairs.table[at]
-        if pair == NONE or (pairs.left[pair] == left and pairs.right[pair] == right):
-            return at
-        at = (at + 1) & mask
+def find_key(pairs: Pairs, key: int) -> int:
+    """Where in `keys` the key is, or would be."""
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    at = int(mixed >> np.uint64(20)) & (pairs.keys.size - 1)
+    while pairs.keys[at] != NONE and pairs.keys[at] != key:
+        at = (at + 1) & (pairs.keys.size - 1)
+    return at
 
 
 @part
 def add_place(text: Text, pairs: Pairs, place: int, left: int, right: int) -> int:
     """Enter that this pair begins at `place`; the number of the pair."""
-    at = find_pair(pairs, left, right)
-    pair = pairs.table[at]
-    if pair == NONE:
+    key = integer(left) << 32 | integer(right)
+    at = find_key(pairs, key)
+    if pairs.keys[at] == key:
+        pair = integer(pairs.at_key[at])
+    else:
         pair = pairs.numbers[N_PAIRS]
         pairs.numbers[N_PAIRS] += 1
-        pairs.table[at] = pair
+        pairs.keys[at] = key
+        pairs.at_key[at] = pair
         pairs.left[pair] = left
         pairs.right[pair] = right
         pairs.counts[pair] = 0
+        pairs.n_places[pair] = 0
         pairs.first[pair] = NONE
         pairs.last[pair] = NONE
     text.pair[place] = pair
@@ -83,7 +86,8 @@ def add_place(text: Text, pairs: Pairs, place: int, left: int, right: int) -> in
         text.later[pairs.last[pair]] = place
     pairs.last[pair] = place
     pairs.counts[pair] += text.weights[place]
-    return pair  # type: ignore[no-any-return]
+    pairs.n_places[pair] += 1
+    return pair
 
 
 @part
@@ -94,6 +98,7 @@ def remove_place(text: Text, pairs: Pairs, place: int) -> int:
         return NONE
     text.pair[place] = NONE
     pairs.counts[pair] -= text.weights[place]
+    pairs.n_places[pair] -= 1
     earlier, later = text.earlier[place], text.later[place]
     if earlier == NONE:
         pairs.first[pair] = later
@@ -110,18 +115,34 @@ def remove_place(text: Text, pairs: Pairs, place: int) -> int:
 def rebuild_table(pairs: Pairs) -> None:
     """Fill an empty table, after it or the arrays have grown."""
     for pair in range(pairs.numbers[N_PAIRS]):
-        pairs.table[find_pair(pairs, pairs.left[pair], pairs.right[pair])] = pair
+        key = integer(pairs.left[pair]) << 32 | integer(pairs.right[pair])
+        at = find_key(pairs, key)
+        pairs.keys[at] = key
+        pairs.at_key[at] = pair
 
 
 @part
-def count_places(text: Text, pair: int, pairs: Pairs) -> int:
-    """How many places a pair has."""
-    n = 0
-    place = pairs.first[pair]
-    while place != NONE:
-        n += 1
-        place = text.later[place]
-    return n
+def same_piece(letters: Ints, starts: Ints, lengths: Ints, symbol: int, start: int, length: int) -> bool:
+    """Whether this symbol, a piece of lengths[symbol] letters from starts[symbol], is that of `length` from `start`."""
+    if lengths[symbol] != length:
+        return False
+    for i in range(length):  # noqa: SIM110 - numba has no all()
+        if letters[starts[symbol] + i] != letters[start + i]:
+            return False
+    return True
+
+
+@part
+def find_piece(letters: Ints, starts: Ints, lengths: Ints, start: int, length: int, table: Ints) -> int:
+    """Where in `table` the piece of so many letters from `start` is, or would be."""
+    key = np.uint64(length)
+    for i in range(start, start + length):
+        key = (key ^ np.uint64(letters[i])) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(31)
+    at = int(key >> np.uint64(20)) & (table.size - 1)
+    while table[at] != NONE and not same_piece(letters, starts, lengths, table[at], start, length):
+        at = (at + 1) & (table.size - 1)
+    return at
 
 
 def new_text(letters: Ints, starts: Longs, counts: Longs) -> Text:
@@ -138,16 +159,17 @@ def new_text(letters: Ints, starts: Longs, counts: Longs) -> Text:
 
 def new_pairs(capacity: int) -> Pairs:
     """Room for so many pairs."""
-    left, right, first, last = (np.empty(capacity, np.int32) for _ in range(4))
-    table = np.full(1 << (2 * capacity - 1).bit_length(), NONE, np.int32)
-    return Pairs(left, right, np.empty(capacity, np.int64), first, last, table, np.zeros(2, np.int64))
+    left, right, n_places, first, last = (np.empty(capacity, np.int32) for _ in range(5))
+    keys = np.full(1 << (2 * capacity - 1).bit_length(), NONE, np.int64)
+    at_key = np.empty(keys.size, np.int32)
+    return Pairs(left, right, np.empty(capacity, np.int64), n_places, first, last, keys, at_key, np.zeros(2, np.int64))
 
 
 def larger_pairs(pairs: Pairs, capacity: int) -> Pairs:
     """The same pairs with more room."""
     new = new_pairs(capacity)
     used = int(pairs.numbers[N_PAIRS])
-    for name in ("left", "right", "counts", "first", "last"):
+    for name in ("left", "right", "counts", "n_places", "first", "last"):
         getattr(new, name)[:used] = getattr(pairs, name)[:used]
     new.numbers[:] = pairs.numbers
     rebuild_table(new)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tokenizers_scratch.kernels.arrays import Floats, Ints, Longs
 from tokenizers_scratch.kernels.compiling import compilation
+from tokenizers_scratch.kernels.flat import flat
 from tokenizers_scratch.kernels.lattices import (
     NONE,
     Edges,
@@ -162,13 +163,6 @@ class Cutter:
         write_best(edges, starts, self._lengths, self._log_p, best, last, pieces, ends)
         n = int(ends[-1]) if len(words) else 0
         return pieces[:n].tolist(), ends.tolist()
-
-
-def flat(words: Sequence[str]) -> tuple[Ints, Longs]:
-    """The code points of words, one behind the other, and where each begins, with the end of the last."""
-    codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.int32)
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
-    return codes, np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
 
 
 def digamma(x: Floats) -> Floats:

@@ -21,7 +21,7 @@ from tokenizers_scratch.kernels.pairs import (
     Pairs,
     Text,
     add_place,
-    count_places,
+    find_piece,
     larger_pairs,
     new_pairs,
     new_text,
@@ -133,30 +133,6 @@ def best_of_all(pairs: Pairs, rows: Rows, min_frequency: int) -> int:
     return best
 
 
-@part
-def same_piece(letters: Ints, rows: Rows, symbol: int, start: int, length: int) -> bool:
-    """Whether this symbol is the piece of so many letters from `start`."""
-    if rows.length[symbol] != length:
-        return False
-    for i in range(length):  # noqa: SIM110 - numba has no all()
-        if letters[rows.start[symbol] + i] != letters[start + i]:
-            return False
-    return True
-
-
-@part
-def find_piece(letters: Ints, rows: Rows, start: int, length: int, table: Ints) -> int:
-    """Where in `table` the piece of so many letters from `start` is, or would be."""
-    key = np.uint64(length)
-    for i in range(start, start + length):
-        key = (key ^ np.uint64(letters[i])) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(31)
-    at = int(key >> np.uint64(20)) & (table.size - 1)
-    while table[at] != NONE and not same_piece(letters, rows, table[at], start, length):
-        at = (at + 1) & (table.size - 1)
-    return at
-
-
 @entry
 def merge_pairs(text: Text, pairs: Pairs, rows: Rows, places: Ints, pieces: Ints, n_symbols: int, lowest: int) -> int:
     """Merge until there are `n_symbols`. DONE; or what must be larger before it can go on.
@@ -172,7 +148,7 @@ def merge_pairs(text: Text, pairs: Pairs, rows: Rows, places: Ints, pieces: Ints
             rows.limit[0] = max(lowest, min_frequency // 2)
             rows.dirty[:] = 1
             continue
-        n_places = count_places(text, pair, pairs)
+        n_places = pairs.n_places[pair]
         if n_places > places.size:
             return GROW_PLACES
         if pairs.numbers[N_PAIRS] + 2 * n_places > pairs.left.size:
@@ -185,7 +161,9 @@ def merge_pairs(text: Text, pairs: Pairs, rows: Rows, places: Ints, pieces: Ints
         sort_places(places, n_places)
 
         left, right = pairs.left[pair], pairs.right[pair]
-        at = find_piece(text.letters, rows, places[0], rows.length[left] + rows.length[right], pieces)
+        at = find_piece(
+            text.letters, rows.start, rows.length, places[0], rows.length[left] + rows.length[right], pieces
+        )
         merged = pieces[at]
         is_new = merged == NONE
         if is_new:

@@ -1,0 +1,47 @@
+"""Learn the pieces of sentencepiece's BPE: by the reference if the job is small, else by kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tokenizers_scratch import sentencepiece_bpe as reference
+from tokenizers_scratch.subword_kernels import kernels
+from tokenizers_scratch.unigram_reference import Kinds, one_kind
+
+_SECONDS_PER_LETTER = 1e-6
+"""What one letter costs the reference each time it counts all pairs, about."""
+
+
+def learn_pieces(
+    word_counts: Mapping[str, int],
+    *,
+    n_merges: int,
+    min_frequency: int = 1,
+    max_piece_length: int = 16,
+    kind_of: Kinds = one_kind,
+) -> list[str]:
+    """The pieces that merges make, in their order; stops when no pair occurs `min_frequency` times.
+
+    The result is that of `sentencepiece_bpe.learn_pieces`, tie rules included.
+    """
+    seconds = _SECONDS_PER_LETTER * sum(map(len, word_counts)) * n_merges
+    kernel = kernels("sentencepieces", seconds) if word_counts else None
+    if kernel is None:
+        return reference.learn_pieces(
+            word_counts,
+            n_merges=n_merges,
+            min_frequency=min_frequency,
+            max_piece_length=max_piece_length,
+            kind_of=kind_of,
+        )
+    import numpy as np  # here, because loading it costs more than a small job
+
+    from tokenizers_scratch.kernels.flat import number_characters, room_at
+
+    words = list(word_counts)
+    codes, characters, starts = number_characters(words)
+    room = room_at(codes, starts, [kind_of(character) for character in characters], max_piece_length)
+    counts = np.fromiter(word_counts.values(), np.int64, len(words))
+    learned = kernel.learn_pieces(codes, starts, counts, room, n_merges=n_merges, min_frequency=min_frequency)
+    text = "".join(words)
+    return [text[start : start + length] for start, length in learned]
