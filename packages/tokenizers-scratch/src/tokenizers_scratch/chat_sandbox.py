@@ -33,8 +33,10 @@ def load_jinja() -> Any:
 def sandbox() -> Any:
     """Jinja as transformers sets it up, with tighter limits."""
     jinja = load_jinja()
+    extension: Any = jinja.ext.Extension
+    environment_class: Any = jinja.sandbox.ImmutableSandboxedEnvironment
 
-    class Generation(jinja.ext.Extension):  # type: ignore[misc]
+    class Generation(extension):  # type: ignore[misc]
         """`{% generation %}` ... `{% endgeneration %}`"""
 
         tags = frozenset({"generation"})
@@ -49,7 +51,7 @@ def sandbox() -> Any:
             marks = context["_marks"]
             return f"{marks.open}{caller()}{marks.close}"
 
-    class Sandbox(jinja.sandbox.ImmutableSandboxedEnvironment):  # type: ignore[misc]
+    class Sandbox(environment_class):  # type: ignore[misc]
         intercepted_binops = frozenset(("*", "**", "%"))
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:

@@ -6,7 +6,7 @@ of one character at place 2 both have the span (2, 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import accumulate, pairwise
 
 from tokenizers_scratch.utf8 import text_to_bytes
@@ -30,3 +30,26 @@ def _between(character_at: list[int], byte: int, n_characters: int) -> Span:
     """The span of a token without bytes."""
     place = character_at[byte] if byte < len(character_at) else n_characters
     return place, place
+
+
+def spans_of_pieces(pieces: Iterable[str], known: Container[str], *, in_bytes: bool) -> list[Span]:
+    """Spans of the tokens of one word, given as its pieces and, one by one, the characters that are no piece.
+
+    Each such character is a token for each of its bytes, or with its neighbours of the kind one unknown token.
+    """
+    spans: list[Span] = []
+    start = 0
+    after_unknown = False
+    for piece in pieces:
+        span = (start, start + len(piece))
+        if piece in known:
+            spans.append(span)
+        elif in_bytes:
+            spans.extend([span] * len(text_to_bytes(piece)))
+        elif after_unknown:
+            spans[-1] = spans[-1][0], span[1]
+        else:
+            spans.append(span)
+        after_unknown = piece not in known
+        start = span[1]
+    return spans

@@ -15,7 +15,7 @@ from typing import Literal
 
 import regex
 
-from tokenizers_scratch.bert import CJK
+from tokenizers_scratch.bert import CJK, BertText
 from tokenizers_scratch.byte_alphabet import to_stand_ins
 from tokenizers_scratch.charsmap import Charsmap
 from tokenizers_scratch.custom_patterns import find_spans
@@ -41,15 +41,15 @@ def build_normalizer(spec: Component) -> Normalizer:
         case "Sequence":
             return partial(_in_turn, spec.sequence("normalizers", build_normalizer))
         case "NFC" | "NFD" | "NFKC" | "NFKD" as form:
-            return partial(_unicode_form, form)
+            return partial(unicode_form, form)
         case "Lowercase":
-            return partial(_each_character, str.lower)
+            return partial(each_character, str.lower)
         case "StripAccents":
-            return partial(_each_character, _without_marks)
+            return partial(each_character, _without_marks)
         case "Nmt":
-            return partial(_each_character, _nmt)
+            return partial(each_character, _nmt)
         case "ByteLevel":
-            return partial(_each_character, _stand_ins)
+            return partial(each_character, _stand_ins)
         case "Strip":
             left, right = (spec.flag(f"strip_{side}", True) for side in ("left", "right"))
             return partial(_strip, left, right)
@@ -73,16 +73,16 @@ def _in_turn(steps: list[Normalizer], text: Aligned) -> Aligned:
     return text
 
 
-def _each_character(change: Callable[[str], str], text: Aligned) -> Aligned:
-    """`change` is asked for one character at a time: so HF lowers a final sigma as any other."""
+def each_character(change: Callable[[str], str], text: Aligned) -> Aligned:
+    """Every character changed by itself: so HF lowers a final sigma as any other."""
     new = [change(character) for character in text.text]
     if all(len(character) == 1 for character in new):
         return text.replaced("".join(new))
     return text.edited((character, 1) for character in new)
 
 
-def _unicode_form(form: Form, text: Aligned) -> Aligned:
-    """What is composed has the span of all it was composed of."""
+def unicode_form(form: Form, text: Aligned) -> Aligned:
+    """The text in a Unicode normalisation form. What is composed has the span of all it was composed of."""
     if unicodedata.is_normalized(form, text.text):
         return text
     new: list[str] = []
@@ -160,19 +160,25 @@ def _replace(pattern: regex.Pattern[str], content: str, text: str) -> Iterator[E
 
 
 def _bert(spec: Component) -> Normalizer:
-    steps: list[Normalizer] = []
-    lowercase = spec.flag("lowercase", True)
-    strip_accents = spec.optional_flag("strip_accents")
-    if spec.flag("clean_text", True):
-        steps.append(partial(_each_character, _bert_clean))
-    if spec.flag("handle_chinese_chars", True):
-        steps.append(partial(_each_character, _spaced_if_cjk))
-    if lowercase if strip_accents is None else strip_accents:
-        steps.append(partial(_unicode_form, "NFD"))
-        steps.append(partial(_each_character, lambda c: "" if unicodedata.category(c) == "Mn" else c))
-    if lowercase:
-        steps.append(partial(_each_character, str.lower))
-    return partial(_in_turn, steps)
+    text = BertText(
+        clean_text=spec.flag("clean_text", True),
+        handle_chinese_chars=spec.flag("handle_chinese_chars", True),
+        strip_accents=spec.optional_flag("strip_accents"),
+        lowercase=spec.flag("lowercase", True),
+    )
+    return partial(normalize_for_bert, text)
+
+
+def normalize_for_bert(rules: BertText, text: Aligned) -> Aligned:
+    """`rules.normalize`, with the places that characters came from."""
+    if rules.clean_text:
+        text = each_character(_bert_clean, text)
+    if rules.handle_chinese_chars:
+        text = each_character(_spaced_if_cjk, text)
+    if rules.strip_accents:
+        text = unicode_form("NFD", text)
+        text = each_character(lambda c: "" if unicodedata.category(c) == "Mn" else c, text)
+    return each_character(str.lower, text) if rules.lowercase else text
 
 
 @cache
