@@ -25,10 +25,10 @@ def describe(rollouts: Rollouts) -> Metrics:
         "frac_reward_zero_std": finite(zero_variance(rewards).double().mean()),
         "accuracy": sum(score.correct for score in rollouts.scores) / len(rollouts.scores),
         "entropy": finite(-generation.log_probs[generation.mask].mean()),
-        "completions/mean_length": finite(generation.lengths.double().mean()),
+        "completions/mean_length": finite(generation.lengths.float().mean()),
         "completions/min_length": int(generation.lengths.min()),
         "completions/max_length": int(generation.lengths.max()),
-        "completions/clipped_ratio": finite((~generation.finished).double().mean()),
+        "completions/clipped_ratio": finite((~generation.finished).float().mean()),
         "reward/errors": int(rewards.isnan().sum()),
     }
     marked = [score.parts for score in rollouts.scores if score.parts]

@@ -111,8 +111,8 @@ def load_optimizer_state(
     for name, moments in state.items():
         parameter = named[name]
         optimizer.state[parameter] = {
-            # `step` is a count and stays where the optimizer keeps it; moments live beside their parameter.
-            key: value.clone().to(value.device if key == "step" and not value.is_cuda else parameter.device)
+            # Moments live beside their parameter; the count of steps does so only where the fused kernel reads it.
+            key: value.clone().to(parameter.device if key != "step" or optimizer.defaults["fused"] else "cpu")
             if isinstance(value, Tensor)
             else value
             for key, value in moments.items()
@@ -124,6 +124,8 @@ def random_state(device: torch.device, generator: torch.Generator) -> dict[str, 
     state = {"torch": torch.get_rng_state(), "own": generator.get_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -131,4 +133,6 @@ def load_random_state(device: torch.device, generator: torch.Generator, state: M
     torch.set_rng_state(state["torch"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"].cpu())
     generator.set_state(state["own"].cpu())
