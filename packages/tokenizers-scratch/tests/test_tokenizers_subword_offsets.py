@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizers_scratch.config_subword import WordConfig, WordPieceConfig
+from tokenizers_scratch.config_subword import SentencePieceConfig, UnigramConfig, WordConfig, WordPieceConfig
 from tokenizers_scratch.hf.bert_words import split_aligned_for_bert
+from tokenizers_scratch.sentencepiece import SentencePieceTokenizer
+from tokenizers_scratch.sentencepiece_aligned import normalize_aligned
+from tokenizers_scratch.sentencepiece_text import SentencePieceText
+from tokenizers_scratch.unigram import UnigramTokenizer
 from tokenizers_scratch.word import WordTokenizer
 from tokenizers_scratch.wordpiece import WordPieceTokenizer
 
@@ -17,6 +21,27 @@ PARTS = {
     "word-lower": WordTokenizer.train(CORPUS, WordConfig(lowercase=True)),
     "wordpiece": WordPieceTokenizer.train(CORPUS, WordPieceConfig(vocab_size=120)),
     "wordpiece-cased": WordPieceTokenizer.train(CORPUS, WordPieceConfig(vocab_size=120, lowercase=False)),
+    "unigram": UnigramTokenizer.train(CORPUS, UnigramConfig(vocab_size=330)),
+    "unigram-unknown": UnigramTokenizer.train(CORPUS, UnigramConfig(vocab_size=70, byte_fallback=False)),
+    **{
+        f"sentencepiece-{model}-{normalization}-{extra}-{fallback}": SentencePieceTokenizer.train(
+            CORPUS,
+            SentencePieceConfig(
+                model=model,
+                vocab_size=330 if fallback else 70,
+                normalization=normalization,
+                remove_extra_whitespaces=extra,
+                byte_fallback=fallback,
+            ),
+        )
+        for model in ("bpe", "unigram")
+        for normalization, extra, fallback in (
+            ("identity", False, True),
+            ("identity", True, False),
+            ("nfkc", False, False),
+            ("nmt_nfkc", True, True),
+        )
+    },
 }
 TEXT = st.one_of(
     st.text(st.characters()),
@@ -53,11 +78,17 @@ def test_places():
     assert pieces[0][0] == 0
     assert pieces[-1] == (9, 10)
     assert (7, 8) in pieces
+    assert PARTS["sentencepiece-unigram-nmt_nfkc-True-True"].offsets("  ｆ")[-1] == (2, 3)
 
 
 @given(text=TEXT)
 @settings(deadline=None, derandomize=True, max_examples=300)
 def test_aligned_text_is_the_text(text):
+    for normalization in ("identity", "nfkc", "nmt_nfkc"):
+        for extra in (False, True):
+            for started in (False, True):
+                rules = SentencePieceText(normalization, remove_extra_whitespaces=extra)
+                assert normalize_aligned(rules, text, started=started).text == rules.normalize(text, started=started)
     for tokenizer in (PARTS["wordpiece"], PARTS["wordpiece-cased"]):
         rules = tokenizer._text
         assert [word.text for word in split_aligned_for_bert(rules, text)] == rules.split(text)

@@ -18,13 +18,11 @@ from typing import Any, Self
 
 import regex
 
-from tokenizers_scratch.alignment import as_it_is, change_each, span_of, text_of
 from tokenizers_scratch.config_subword import WordConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
 from tokenizers_scratch.counting import count_words
 from tokenizers_scratch.errors import EmptyCorpusError
 from tokenizers_scratch.hf.aligned import Aligned
-from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.patterns import SplitPattern, whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
@@ -100,10 +98,6 @@ class WordTokenizer(ContextualTokenizer):
         find, unk = self._id_of_word.get, self._unk_id
         return [find(word, unk) for word in split_into_words(text, lowercase=self._lowercase)]
 
-    def _plain_offsets(self, text: str) -> list[Span]:
-        aligned = change_each(as_it_is(text), str.lower) if self._lowercase else as_it_is(text)
-        return [span_of(aligned, *match.span()) for match in _WORD.finditer(text_of(aligned))]
-
     def _encode_stream(self, chunks: Iterator[str]) -> Iterator[int]:
         for text in whole_words(chunks, WORDS):
             yield from self._encode_plain(text)
@@ -112,12 +106,7 @@ class WordTokenizer(ContextualTokenizer):
         shown = Aligned.of(text)
         if self._lowercase:  # of a few characters the lower case is two
             shown = shown.edited((character.lower(), 1) for character in text)
-        ends, spans = 0, []
-        for word in split_into_words(shown.text):
-            start = shown.text.index(word, ends)
-            ends = start + len(word)
-            spans.append(shown.span(start, ends))
-        return spans
+        return [shown.span(*match.span()) for match in _WORD.finditer(shown.text)]
 
     def _new_decoder(self, skip_special: bool) -> Decoder:
         shown = self._bytes_without_special if skip_special else self._bytes

@@ -15,13 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from tokenizers_scratch.alignment import span_of, text_of
 from tokenizers_scratch.bert import BertText
 from tokenizers_scratch.config_subword import BERT_TOKENS, WordPieceConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
 from tokenizers_scratch.counting import count_words
 from tokenizers_scratch.hf.bert_words import split_aligned_for_bert
-from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.patterns import whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
@@ -171,18 +169,6 @@ class WordPieceTokenizer(ContextualTokenizer):
             start = end
             node = self._inner
         return ids
-
-    def _plain_offsets(self, text: str) -> list[Span]:
-        spans = []
-        for word in self._text.aligned_words(text):
-            start = 0
-            for i in self._encode_word(text_of(word)):
-                length = len(word) if i == self._unk_id else len(self._vocab_list[i])
-                if i != self._unk_id and start > 0:
-                    length -= len(PREFIX)
-                spans.append(span_of(word, start, start + length))
-                start += length
-        return spans
 
     def _encode_stream(self, chunks: Iterator[str]) -> Iterator[int]:
         for text in whole_words(chunks, self._text.pattern):
