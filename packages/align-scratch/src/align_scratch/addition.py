@@ -22,9 +22,15 @@ class Add(ProblemTask):
             n_train=config.n_train,
             n_held_out=config.n_held_out,
             seed=config.seed,
+            identity=self._either_way_round,
         )
 
     def _problem(self, number: int) -> Example:
         left, right = divmod(number, 10**self.config.digits)
         answer = " " + " ".join(str(left + right))
         return Example(f"{' '.join(str(left))} + {' '.join(str(right))} =", answer, answer)
+
+    def _either_way_round(self, number: int) -> str:
+        """`a + b` and `b + a` are one problem: whoever has seen one can answer the other."""
+        left, right = sorted(divmod(number, 10**self.config.digits))
+        return f"{left} + {right}"

@@ -59,6 +59,7 @@ class SortConfig:
             _refuse("order", self.order, "ascending or descending", "digits are sorted one way or the other")
         _within(self, 0.0, 1.0, "mixed", "partial", why="it is a share")
         _at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
+        _within(self, 0, 2**63 - 1, "seed", why="a negative seed draws what its positive twin draws")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class AddConfig:
         _within(self, 1, 32, "digits", why="a number has a digit, and more than 32 is no small task")
         _within(self, 0.0, 1.0, "partial", why="it is a share")
         _at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
+        _within(self, 0, 2**63 - 1, "seed", why="a negative seed draws what its positive twin draws")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,7 @@ class ReverseConfig:
         _within(self, 2, 64, "length", why="one letter is its own reverse, and more than 64 is no small task")
         _within(self, 0.0, 1.0, "partial", why="it is a share")
         _at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
+        _within(self, 0, 2**63 - 1, "seed", why="a negative seed draws what its positive twin draws")
 
 
 @dataclass(frozen=True, kw_only=True)

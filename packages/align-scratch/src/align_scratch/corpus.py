@@ -51,9 +51,12 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file with line ends as \\n. Raises DataError naming the file and the byte that is wrong."""
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        what = "is a directory, not a text file" if path.is_dir() else f"cannot be read: {error.strerror or error}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        what = "is a directory, not a text file" if path.is_dir() else f"cannot be read: {reason}"
         raise DataError(f"{path}: {what}") from error
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: byte 0: this is UTF-16; convert the file to UTF-8")
     raw_start = 3 if raw.startswith(b"\xef\xbb\xbf") else 0  # a byte-order mark is no text
     if (zero := raw.find(b"\0")) >= 0:
         raise DataError(f"{path}: byte {zero}: a NUL byte, so this is binary data; a UTF-8 text file is needed")

@@ -32,10 +32,10 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float, cl
     Log-ratios (B, T) of the policy to the one that sampled, advantages (B,). PPO's clip (Schulman et al. 2017, eq. 7)
     with the upper bound of its own that DAPO calls clip-higher (eq. 10).
     """
-    if advantages.shape != log_ratio.shape[:1]:
-        raise ValueError(f"advantages: got shape {tuple(advantages.shape)}, must be {tuple(log_ratio.shape[:1])}")
-    ratio = log_ratio.exp()  # (B, T)
+    _check_rows(log_ratio, advantages=advantages)
     advantage = advantages[:, None]  # (B, 1)
+    # Without an advantage there is nothing to weigh, and exp of a far ratio times 0 would be NaN.
+    ratio = log_ratio.masked_fill(advantage == 0, 0).exp()  # (B, T)
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
 
 
@@ -44,7 +44,8 @@ def clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: f
 
     Only the side that bites counts: a ratio below the lower bound does so where the advantage is negative.
     """
-    ratio, advantage = log_ratio.exp(), advantages[:, None]
+    _check_rows(log_ratio, advantages=advantages)
+    ratio, advantage = log_ratio.exp(), advantages[:, None]  # (B, T), (B, 1)
     return (ratio < 1 - clip_low) & (advantage < 0), (ratio > 1 + clip_high) & (advantage > 0)
 
 
@@ -55,6 +56,7 @@ def kl_penalty(log_probs: Tensor, reference: Tensor, estimator: str = "k3") -> T
     k2 = u^2 / 2, whose gradient is that of the reverse KL; k3 = exp(-u) - 1 + u, unbiased and never negative
     (DeepSeekMath, eq. 4), whose gradient is that of the forward KL.
     """
+    _check_same(log_probs, reference=reference)
     u = log_probs - reference
     if estimator == "k1":
         return u
@@ -67,9 +69,26 @@ def kl_penalty(log_probs: Tensor, reference: Tensor, estimator: str = "k3") -> T
 
 def weighted_sum(terms: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     """sum_i w_i sum_t m_it L_it: terms (B, T), mask (B, T) bool, weights (B,) -> scalar."""
+    _check_rows(terms, weights=weights)
+    _check_same(terms, mask=mask)
     return (terms.masked_fill(~mask, 0).sum(1) * weights).sum()
 
 
 def split(rows: Tensor, parts: int) -> list[Tensor]:
     """`rows` (B, ...) in up to `parts` nearly equal runs, none of them empty."""
     return [part for part in rows.tensor_split(parts) if len(part)]
+
+
+def _check_rows(terms: Tensor, **rows: Tensor) -> None:
+    """One number a row of `terms` (B, T). Broadcasting would turn (B,) against (B, T) into a silent (B, B)."""
+    if terms.ndim != 2:
+        raise ValueError(f"got terms of shape {tuple(terms.shape)}, must be (B, T)")
+    for name, value in rows.items():
+        if value.shape != terms.shape[:1]:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, must be {tuple(terms.shape[:1])}")
+
+
+def _check_same(terms: Tensor, **others: Tensor) -> None:
+    for name, value in others.items():
+        if value.shape != terms.shape:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, must be {tuple(terms.shape)}")

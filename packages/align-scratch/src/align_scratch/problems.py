@@ -1,6 +1,6 @@
 """What all tasks with a checker share: examples, scores, a split that leaks nothing, and exact marking.
 
-Which side of the split a problem falls on is a property of its prompt alone (a keyed hash), not of the seed: a model
+Which side of the split a problem falls on is a property of the problem alone (a keyed hash), not of the seed: a model
 trained under one seed has never seen a held-out prompt of any other. Nothing depends on PYTHONHASHSEED.
 """
 
@@ -43,8 +43,8 @@ def hash_unit(text: str, key: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def is_held_out(prompt: str) -> bool:
-    return hash_unit(prompt, "scratch split") < HELD_OUT_SHARE
+def is_held_out(problem: str) -> bool:
+    return hash_unit(problem, "scratch split") < HELD_OUT_SHARE
 
 
 def _distinct(space: int, wanted: int, seed: int) -> Iterator[int]:
@@ -62,17 +62,25 @@ def _distinct(space: int, wanted: int, seed: int) -> Iterator[int]:
 
 
 def draw_examples(
-    make: Callable[[int], Example], *, space: int, n_train: int, n_held_out: int, seed: int
+    make: Callable[[int], Example],
+    *,
+    space: int,
+    n_train: int,
+    n_held_out: int,
+    seed: int,
+    identity: Callable[[int], str] | None = None,
 ) -> dict[str, Sequence[Example]]:
     """Up to `n_train` and `n_held_out` different problems; fewer where the `space` of numbered problems has no more.
 
-    `make(i)` gives problem `i` of `space`; different numbers must give different prompts.
+    `make(i)` gives problem `i` of `space`; different numbers must give different prompts. Problems of one `identity`
+    (by default the prompt) stand on one side of the split.
     """
     sides: dict[str, list[Example]] = {"train": [], "held_out": []}
     room = {"train": n_train, "held_out": n_held_out}
     for number in _distinct(space, round(max(n_train, n_held_out / HELD_OUT_SHARE)), seed):
         example = make(number)
-        side = "held_out" if is_held_out(example.prompt) else "train"
+        problem = example.prompt if identity is None else identity(number)
+        side = "held_out" if is_held_out(problem) else "train"
         if len(sides[side]) < room[side]:
             sides[side].append(example)
         elif all(len(sides[name]) >= room[name] for name in SPLITS):
