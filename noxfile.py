@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, list[str]] = {
 
 ORACLES: dict[str, list[str]] = {
     "cli": ["torch", "scipy"],
-    "tokenizers-scratch": ["jinja2", "sentencepiece", "tiktoken", "tokenizers"],
+    "tokenizers-scratch": ["jinja2", "rustbpe", "scipy", "sentencepiece", "tiktoken", "tokenizers", "transformers"],
     "embeddings-scratch": ["scipy"],
     "gpt-scratch": ["transformers"],
     "inference-scratch": ["transformers", "scipy"],
