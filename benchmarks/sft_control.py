@@ -19,7 +19,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -230,16 +230,22 @@ def main() -> int:
     print("\n" + ("\n".join(found) if found else "every figure is where the main job promises it"))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        machine = {"python": platform.python_version(), "torch": torch.__version__, "cpu": platform.processor()}
-        payload = {"machine": machine, "results": [_plain(result) for result in results]}
-        (args.out / "sft_control.json").write_text(json.dumps(payload, indent=1) + "\n", "utf-8")
+        versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
+        lines = ",\n".join(json.dumps(_rounded(asdict(result))) for result in results)
+        (args.out / "sft_control.json").write_text(
+            f'{{"versions": {json.dumps(versions)}, "results": [\n{lines}\n]}}\n', "utf-8"
+        )
         title = "Held-out accuracy from one warm start: sort digits, 60 % of the demonstrations in the wrong order"
         (args.out / "sft_control.svg").write_text(draw(title, panels(results)), "utf-8")
     return 1 if found else 0
 
 
-def _plain(result: Result) -> dict[str, Any]:
-    return {key: vars(value) if isinstance(value, Stage) else value for key, value in vars(result).items()}
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 if __name__ == "__main__":
