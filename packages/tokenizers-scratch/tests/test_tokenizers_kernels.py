@@ -20,7 +20,7 @@ from tokenizers_scratch.bpe import BPETokenizer
 from tokenizers_scratch.byte_alphabet import BYTE_ORDER
 from tokenizers_scratch.config import BPEConfig
 from tokenizers_scratch.kernels import classes, documents, encoder, trainer
-from tokenizers_scratch.kernels.merging import LONGEST_SCANNED
+from tokenizers_scratch.kernels.long_words import LONGEST_SCANNED
 from tokenizers_scratch.kernels.splitting import PATTERN_NUMBERS
 from tokenizers_scratch.kernels.words import LONGEST
 from tokenizers_scratch.patterns import PATTERNS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenizers_scratch.patterns import PATTERNS, whole_words
+from tokenizers_scratch.patterns import PATTERNS, faster, whole_words
 
 GPT2, GPT4 = PATTERNS["gpt2"], PATTERNS["gpt4"]
 TRICKY = st.text(st.sampled_from("aZé'’slLvert1  \t\n\r.!\u00a0\u0085\u3000世\x1c\ud800ſ"), max_size=30)
@@ -46,6 +46,18 @@ def test_the_words_joined_are_the_text(pattern, text):
 def test_words_do_not_depend_on_how_the_text_is_chunked(pattern, chunks):
     words = [word for part in whole_words(chunks, pattern) for word in pattern.split(part)]
     assert words == pattern.split("".join(chunks))
+
+
+ASCII = st.text(st.sampled_from("aZsdmtlvreSLVE1 90'!._\x00\x1c\x1f\x7f \t\n\r\x0b\x0c"), max_size=40)
+
+
+@pytest.mark.parametrize("pattern", [GPT2, GPT4], ids=["gpt2", "gpt4"])
+@given(text=st.one_of(ASCII, st.text(st.characters(max_codepoint=127)), ANY_TEXT))
+@settings(deadline=None, derandomize=True, max_examples=500)
+def test_the_faster_way_for_ascii_is_the_same(pattern, text):
+    assert faster(pattern)(text) == pattern.split(text)
+    if text.isascii():
+        assert pattern.split_ascii(text) == pattern.split(text)
 
 
 def test_whole_words_holds_back_no_more_than_the_last_word():

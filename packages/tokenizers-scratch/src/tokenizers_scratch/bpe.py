@@ -88,6 +88,7 @@ class BPETokenizer(BaseTokenizer):
             if self._ranks.setdefault((id_of[left], id_of[right]), rank) != rank:
                 raise ValueError(f"{what} is there twice")
             self._products.append(id_of[left + right])
+        self._split_ascii = self._pattern.split_ascii or self._pattern.split
         self._word_ids = _WordCache(self)
         self._kernels = EncodingKernels(pattern, self._id_of_byte, self._ranks, self._products)
 
@@ -180,7 +181,8 @@ class BPETokenizer(BaseTokenizer):
         if len(text) >= LONG and (encoder := self._kernels.encoder(len(text))) is not None:
             ids: list[int] = encoder.encode([text])[0].tolist()
             return ids
-        return list(chain.from_iterable(map(self._word_ids.__getitem__, self._pattern.split(text))))
+        split = self._split_ascii if text.isascii() else self._pattern.split
+        return list(chain.from_iterable(map(self._word_ids.__getitem__, split(text))))
 
     def _encode_stream(self, chunks: Iterator[str]) -> Iterator[int]:
         for text in whole_words(chunks, self._pattern):

@@ -18,7 +18,7 @@ from tokenizers_scratch.byte_alphabet import BYTE_ORDER
 from tokenizers_scratch.config import BPEConfig
 from tokenizers_scratch.errors import EmptyCorpusError
 from tokenizers_scratch.kernels.loading import LOADER
-from tokenizers_scratch.patterns import PATTERNS, SplitPattern, split_pattern, whole_words
+from tokenizers_scratch.patterns import PATTERNS, SplitPattern, faster, split_pattern, whole_words
 from tokenizers_scratch.special_tokens import SpecialTokens
 from tokenizers_scratch.utf8 import text_to_bytes
 
@@ -53,8 +53,9 @@ def learn_from_texts(
         trainer.count(chain(first, parts))
     else:
         counts: Counter[str] = Counter()
+        split = faster(pattern)
         for part in chain(first, parts):
-            counts.update(pattern.split(part))
+            counts.update(split(part))
         word_counts = {text_to_bytes(word): count for word, count in counts.items()}
         trainer = _trainer("none", 1, sum(map(len, word_counts)) / _LEARNED)
         if trainer is not None:

@@ -23,6 +23,11 @@ from tokenizers_scratch.custom_patterns import compile_pattern, split_text
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+"
 _GPT4 = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+# The same for ASCII text, where `re`, told to know nothing else, agrees with `regex` and is twice as fast.
+_GPT2_ASCII = r" ?[A-Za-z]+|'(?:[sdmt]|ll|ve|re)| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+"
+_GPT4_ASCII = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\nA-Za-z0-9]?[A-Za-z]+|[0-9]{1,3}| ?[^\sA-Za-z0-9]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
 # No word of either pattern goes on from a visible character into white space other than a line break, and no word that
 # ends there looks further: such a place is a border of words whatever comes next. (?r) searches from the end.
 _AFTER_VISIBLE = r"(?r)(?<=\S)(?=[^\S\r\n])"
@@ -37,14 +42,27 @@ class SplitPattern:
     last_border: Callable[[str], Any] | None
     """Finds the last place in a text where it may be cut without changing any word; None if there is no such rule."""
 
+    split_ascii: Callable[[str], list[str]] | None = None
+    """`split` for ASCII text, only faster."""
+
+
+def faster(pattern: SplitPattern) -> Callable[[str], list[str]]:
+    """The pattern's `split`, by the faster way for texts that allow it."""
+    split, split_ascii = pattern.split, pattern.split_ascii
+    if split_ascii is None:
+        return split
+    return lambda text: split_ascii(text) if text.isascii() else split(text)
+
 
 def _uncut(text: str) -> list[str]:
     return [text] if text else []
 
 
+_LAST_BORDER = regex.compile(_AFTER_VISIBLE).search
+
 PATTERNS: dict[str, SplitPattern] = {
-    "gpt2": SplitPattern("gpt2", regex.compile(_GPT2).findall, regex.compile(_AFTER_VISIBLE).search),
-    "gpt4": SplitPattern("gpt4", regex.compile(_GPT4).findall, regex.compile(_AFTER_VISIBLE).search),
+    "gpt2": SplitPattern("gpt2", regex.compile(_GPT2).findall, _LAST_BORDER, re.compile(_GPT2_ASCII, re.ASCII).findall),
+    "gpt4": SplitPattern("gpt4", regex.compile(_GPT4).findall, _LAST_BORDER, re.compile(_GPT4_ASCII, re.ASCII).findall),
     "none": SplitPattern("none", _uncut, None),
 }
 

@@ -1,7 +1,7 @@
 """Tokenizers in machine code, which numba makes of the Python in this folder, once a machine.
 
-What a kernel computes, plain Python outside of this folder computes too; tests hold the two equal. Only `loading.py` and
-`disk.py` may be imported without care: everything else here imports numba.
+What a kernel computes, plain Python outside of this folder computes too; tests hold the two equal. Only `loading.py`
+and `disk.py` may be imported without care: everything else here imports numba.
 
 | module | what |
 |---|---|
@@ -19,7 +19,8 @@ Byte-level BPE (`bpe.py`, `bpe_merge.py`, `bpe_train.py`):
 | `classes.py` | letter, number, white space or other, for every code point |
 | `splitting.py`, `blocks.py` | where words end: for any text, and for 64 bytes of ASCII at once |
 | `words.py` | a hash table keyed by the bytes of a word |
-| `encoding.py`, `merging.py` | documents to ids; the ids of a word that is not in the table |
+| `encoding.py` | documents to ids |
+| `merging.py`, `long_words.py`, `ranks.py` | the ids of a word that is not in the table |
 | `counting.py` | documents to counts of words |
 | `learning.py`, `pair_heap.py` | counts of words to merges |
 """

@@ -12,7 +12,8 @@ from tokenizers_scratch.kernels.classes import class_table
 from tokenizers_scratch.kernels.compiling import compilation
 from tokenizers_scratch.kernels.documents import groups, join, pieces
 from tokenizers_scratch.kernels.encoding import NEEDED, WRITTEN, encode
-from tokenizers_scratch.kernels.merging import Workspace, make_merges, workspace_for
+from tokenizers_scratch.kernels.long_words import Workspace, workspace_for
+from tokenizers_scratch.kernels.ranks import make_merges
 from tokenizers_scratch.kernels.splitting import PATTERN_NUMBERS
 from tokenizers_scratch.kernels.words import IDS, LONGEST, TEXT, Ahead, WordTable, ahead, empty_table, grown
 

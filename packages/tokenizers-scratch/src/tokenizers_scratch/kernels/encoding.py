@@ -9,7 +9,9 @@ import numpy as np
 from tokenizers_scratch.kernels.arrays import integer
 from tokenizers_scratch.kernels.blocks import word_ends
 from tokenizers_scratch.kernels.compiling import entry, inlined
-from tokenizers_scratch.kernels.merging import LONGEST_SCANNED, Merges, Workspace, merge_word
+from tokenizers_scratch.kernels.long_words import LONGEST_SCANNED, Workspace
+from tokenizers_scratch.kernels.merging import merge_word
+from tokenizers_scratch.kernels.ranks import Merges
 from tokenizers_scratch.kernels.splitting import border_after
 from tokenizers_scratch.kernels.words import (
     IDS,
