@@ -247,7 +247,7 @@ class Trainer(Protocol):
         Cls(config, model=..., tokenizer=..., task=..., sampler=..., adapter=..., seed=...)
 
     where sampler and adapter may be None, the model is already on its device and already wrapped by the adapter.
-    `config.steps` is the number of optimizer steps of a whole run.
+    `config.steps` is the number of steps that `train()` yields in a whole run.
     """
 
     def train(self) -> Iterator[Metrics]:
