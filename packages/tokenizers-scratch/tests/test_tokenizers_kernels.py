@@ -7,7 +7,6 @@ import os
 import random
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from tokenizers_scratch.kernels.words import LONGEST
 from tokenizers_scratch.patterns import PATTERNS
 from tokenizers_scratch.utf8 import text_to_bytes
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 EXAMPLES = int(os.environ.get("SCRATCH_EXAMPLES", "200"))
 thorough = settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 
@@ -225,14 +223,3 @@ def test_a_word_too_long_for_the_table():
     expected = bpe_train.learn_merges(counts, n_tokens=290, min_frequency=2)
     for threads in (1, 2):
         assert train(texts, "none", threads, n_tokens=290, min_frequency=2) == expected
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="the shared texts are not here")
-@pytest.mark.parametrize(("file", "pattern"), [("tinyshakespeare.txt", "gpt2"), ("japanese-novel.txt", "gpt4")])
-def test_training_equals_rustbpe(file, pattern):
-    rustbpe = pytest.importorskip("rustbpe", reason="the oracle is rustbpe")
-    text = (DATA / file).read_text(encoding="utf-8")
-    oracle = rustbpe.Tokenizer()
-    oracle.train_from_iterator(iter([text]), 5000, pattern=PATTERNS[pattern].split.__self__.pattern)
-    tokens, _ = train([text], pattern, 2, n_tokens=5000, min_frequency=1, byte_order=range(256))
-    assert tokens == [bytes(token) for token, _ in oracle.get_mergeable_ranks()]

@@ -11,13 +11,10 @@ Imports neither numba nor numpy.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 
@@ -54,6 +51,9 @@ def say_compiled(name: str) -> None:
 
 
 def _marker(name: str) -> Path | None:
+    import hashlib
+    import platform
+
     # Machine code is for one kind of processor, and machines may share a home.
     machine = hashlib.sha256(platform.node().encode()).hexdigest()[:12]
     directory = cache_directory()
@@ -79,6 +79,10 @@ def _parents() -> Iterator[Path]:
 
 
 def _fingerprint() -> str:
+    import hashlib  # these three take longer than all of this package, which seldom needs them
+    import platform
+    from importlib.metadata import version
+
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,23 +21,28 @@ _WINDOW = 2**16
 
 def join(texts: Sequence[str]) -> tuple[Bytes, Longs]:
     """The bytes of the texts, with a zero byte behind each and PADDING of them at the end, and (texts, 2) bounds."""
-    return join_bytes([text_to_bytes(text) if len(text) < _WINDOW else _long_text_to_bytes(text) for text in texts])
-
-
-def _long_text_to_bytes(text: str) -> bytes:
-    """`text_to_bytes` in windows, which is four times faster: Python takes room for the worst case at once."""
-    if text.isascii():
-        return text.encode()
-    return b"".join(text_to_bytes(text[start : start + _WINDOW]) for start in range(0, len(text), _WINDOW))
+    return _joined([_encoded(text) for text in texts])
 
 
 def join_bytes(texts: Sequence[bytes]) -> tuple[Bytes, Longs]:
     """The same of texts in bytes."""
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return _joined([(text,) for text in texts])
+
+
+def _encoded(text: str) -> Sequence[bytes]:
+    """`text_to_bytes`, in windows: Python takes room for the worst case, which costs more than to encode."""
+    if len(text) <= _WINDOW or text.isascii():
+        return (text_to_bytes(text),)
+    return [text_to_bytes(text[start : start + _WINDOW]) for start in range(0, len(text), _WINDOW)]
+
+
+def _joined(texts: Sequence[Sequence[bytes]]) -> tuple[Bytes, Longs]:
+    lengths = np.fromiter((sum(map(len, parts)) for parts in texts), np.int64, len(texts))
     starts = np.zeros(len(texts), np.int64)
     np.cumsum(lengths[:-1] + 1, out=starts[1:])
-    data = np.frombuffer(b"\0".join((*texts, b"\0" * PADDING)), np.uint8)
-    return data, np.stack((starts, starts + lengths), axis=1)
+    zero = (b"\0",)
+    data = b"".join(chain(chain.from_iterable(chain(parts, zero) for parts in texts), zero * PADDING))
+    return np.frombuffer(data, np.uint8), np.stack((starts, starts + lengths), axis=1)
 
 
 def read_only(data: Bytes) -> Bytes:

@@ -42,7 +42,7 @@ def workspace_for(length: int) -> Workspace:
 @part
 def merge_long_word(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out: int, space: Workspace) -> int:
     """Write the ids of a word to `out` from `n_out` on, and return where they end."""
-    byte_ids, byte_ranks, slots, products = merges
+    byte_ids, byte_ranks, products = merges.byte_ids, merges.byte_ranks, merges.products
     # Of place k: its symbol at 4k, the place after it at 4k + 1, the place before it at 4k + 2: all in one cache line.
     links, heap = space.links, space.heap
     pairs = heap[2 * n :]  # rank << 32 | place
@@ -69,7 +69,7 @@ def merge_long_word(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out
             n_heap = _pop(heap, n_heap)
         rank, place = pair >> 32, pair & 0xFFFFFFFF
         symbol, second = links[4 * place], integer(links[4 * place + 1])
-        if symbol < 0 or second == n or rank_of(slots, symbol, links[4 * second]) != rank:
+        if symbol < 0 or second == n or rank_of(merges, symbol, links[4 * second]) != rank:
             continue  # one of the two was merged in the meantime
         symbol = products[rank]
         third = integer(links[4 * second + 1])
@@ -78,12 +78,12 @@ def merge_long_word(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out
         links[4 * place + 1] = third
         if third < n:
             links[4 * third + 2] = place
-            rank = rank_of(slots, symbol, links[4 * third])
+            rank = rank_of(merges, symbol, links[4 * third])
             if rank < NO_RANK:
                 n_heap = _push(heap, n_heap, rank << 32 | place)
         previous = integer(links[4 * place + 2])
         if previous >= 0:
-            rank = rank_of(slots, links[4 * previous], symbol)
+            rank = rank_of(merges, links[4 * previous], symbol)
             if rank < NO_RANK:
                 n_heap = _push(heap, n_heap, rank << 32 | previous)
     k = 0

@@ -37,7 +37,7 @@ def merge_word(data: Bytes, i: int, length: int, merges: Merges, out: Ids, n_out
 def _merge_scanning(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out: int, space: Workspace) -> int:
     links = space.links
     symbols, after, before, keys = links[:256], links[256:512], links[512:768], links[768:1024]
-    byte_ids, byte_ranks, slots, products = merges
+    byte_ids, byte_ranks, products = merges.byte_ids, merges.byte_ranks, merges.products
     for k in range(n):
         symbols[k] = byte_ids[data[i + k]]
         after[k] = k + 1
@@ -63,10 +63,10 @@ def _merge_scanning(data: Bytes, i: int, n: int, merges: Merges, out: Ids, n_out
         keys[place] = _NEVER
         if third < n:
             before[third] = place
-            keys[place] = rank_of(slots, symbols[place], symbols[third]) << 8 | place
+            keys[place] = rank_of(merges, symbols[place], symbols[third]) << 8 | place
         previous = integer(before[place])
         if previous >= 0:
-            keys[previous] = rank_of(slots, symbols[previous], symbols[place]) << 8 | previous
+            keys[previous] = rank_of(merges, symbols[previous], symbols[place]) << 8 | previous
     k = 0
     while k < n:
         out[n_out] = symbols[k]
