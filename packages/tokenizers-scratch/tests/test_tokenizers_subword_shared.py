@@ -299,3 +299,30 @@ def test_any_damage_is_refused_or_harmless(tokenizer, tmp_path):
         except TokenizerFileError:
             continue
         loaded.decode(loaded.encode("fair is foul <PAD>"))
+
+
+@each_tokenizer
+@given(text=TEXT)
+@settings(deadline=None, derandomize=True, max_examples=150)
+def test_offsets_go_forward_within_the_text(tokenizer, text):
+    for allowed in ("none", "all"):
+        ids, spans = tokenizer.encode_with_offsets(text, allowed_special=allowed)
+        assert ids == tokenizer.encode(text, allowed_special=allowed)
+        assert len(spans) == len(ids)
+        assert all(0 <= start <= end <= len(text) for start, end in spans)
+        starts = [start for start, end in spans if start < end]
+        assert starts == sorted(starts)
+    if tokenizer.kind in ("unigram", "sentencepiece") and tokenizer.byte_ids and tokenizer.special_tokens:
+        covered = {place for start, end in tokenizer.offsets(text) for place in range(start, end)}
+        if tokenizer is not TOKENIZERS["sentencepiece-nmt"]:
+            assert covered == set(range(len(text)))
+
+
+@each_tokenizer
+def test_offsets_slice_the_text(tokenizer):
+    text = " Fair  is<S> foul"
+    ids, spans = tokenizer.encode_with_offsets(text, allowed_special="all")
+    for i, (start, end) in zip(ids, spans, strict=True):
+        token = tokenizer.vocab[i].decode("utf-8", "replace").removeprefix("##").replace("\u2581", " ")
+        if i != tokenizer.unk_id and token.strip(" "):
+            assert text[start:end].strip(" ").lower() == token.strip(" ").lower()

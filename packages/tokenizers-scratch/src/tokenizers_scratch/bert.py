@@ -13,6 +13,7 @@ as any other). Classes follow Python's `unicodedata`; HF has an older Unicode, s
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -33,6 +34,7 @@ _FIND_UNCUT = {
     True: regex.compile(rf"[^{''.join(c for c in _WHITE if c not in _WHITE_TO_DROP)}]++").findall,
     False: regex.compile(rf"[^{_WHITE}]++").findall,
 }
+_ASCII_WORD = re.compile("[0-9A-Za-z]+|[!-/:-@[-`{-~]")
 _FIND_BORDER = {
     True: regex.compile(r"(?r)(?<=\S)(?=[\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])").search,
     False: regex.compile(rf"(?r)(?<=\S)(?=[{_WHITE}])").search,
@@ -80,8 +82,8 @@ class BertText:
 
     def words_of(self, uncut: str) -> list[str]:
         """The words of a part that `uncut` gives."""
-        if uncut.isalnum() and uncut.isascii():  # most parts, and nothing but case can change in them
-            return [uncut.lower() if self.lowercase else uncut]
+        if uncut.isascii() and uncut.isprintable():  # most parts, and nothing but case can change in them
+            return _ASCII_WORD.findall(uncut.lower() if self.lowercase else uncut)
         return split_bert_words(self.normalize(uncut))
 
     def _clean(self, code: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tokenizers_scratch.base import each_text
 from tokenizers_scratch.patterns import SplitPattern, whole_words
@@ -18,10 +18,34 @@ def count_words(texts: Iterable[str], pattern: SplitPattern, special_tokens: Spe
     Memory grows with the number of different words, not with the text.
     """
     counts: Counter[str] = Counter()
+    names = tuple(special_tokens.ids)
     for text in each_text(texts):
+        if len(text) <= 2 * _WINDOW and not any(map(text.__contains__, names)):
+            counts.update(pattern.split(text))
+            continue
         windows = (text[start : start + _WINDOW] for start in range(0, len(text), _WINDOW))
         for run in special_tokens.split(windows, "all"):
             if not isinstance(run, int):
                 for words in whole_words(run, pattern):
                     counts.update(pattern.split(words))
     return counts
+
+
+def joined(texts: Iterable[str], separator: str, special_tokens: SpecialTokens) -> Iterator[str]:
+    """The texts, many short ones as one: for words that never reach across `separator` nor hold it, which is quicker.
+
+    They stay as they are if a special token has the separator in it, for it might be found across a joint.
+    """
+    if any(separator in token for token in special_tokens.ids):
+        yield from each_text(texts)
+        return
+    batch: list[str] = []
+    size = 0
+    for text in each_text(texts):
+        batch.append(text)
+        size += len(text)
+        if size >= _WINDOW:
+            yield separator.join(batch)
+            batch, size = [], 0
+    if batch:
+        yield separator.join(batch)

@@ -31,6 +31,7 @@ from tokenizers_scratch.base import each_text
 from tokenizers_scratch.patterns import SplitPattern, whole_words
 from tokenizers_scratch.scripts import MARKER
 from tokenizers_scratch.special_tokens import SpecialTokens
+from tokenizers_scratch.subword_kernels import kernels
 
 Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
 
@@ -40,6 +41,7 @@ _BY_ITSELF = re.compile(f"([{re.escape(_TO_SPACE + _TO_NOTHING)}\uff5e])")
 _BECOMES = dict.fromkeys(_TO_SPACE, " ") | dict.fromkeys(_TO_NOTHING, "") | {"\uff5e": "\uff5e"}
 _SPACES = re.compile("  +")
 _WORDS = re.compile(f"{MARKER}[^{MARKER}]*|[^{MARKER}]+")
+_FEW_CHARACTERS = 2**21  # to count those, plain Python takes no longer than the kernels to load
 _WINDOW = 2**18  # characters of one text that are normalised at a time, in training
 SPACED = SplitPattern("spaced", lambda text: text.split(" "), regex.compile(rf"(?r)(?<=[^\s{MARKER}])(?= )").search)
 """Cuts before a space that follows something else: neither side changes the other, in any normalisation."""
@@ -123,6 +125,7 @@ def get_sentencepiece_word_freqs(
     rules, special_tokens = rules or SentencePieceText(), special_tokens or SpecialTokens({})
     after_space: Counter[str] = Counter()  # by what follows the space
     at_start: Counter[str] = Counter()
+    n_read, counter = 0, None
     for batch in _batches(each_text(texts)):
         # With a dummy prefix, many short texts have the words of one text with spaces between them.
         joined = " ".join(batch)
@@ -131,17 +134,27 @@ def get_sentencepiece_word_freqs(
             and rules.add_dummy_prefix
             and not any(map(joined.__contains__, special_tokens.ids))
         ):
-            after_space.update(rules.spaced(joined).split(" "))
+            if counter is None and n_read > _FEW_CHARACTERS and (kernel := kernels("parts", 1.0)):
+                counter = kernel.PartCounter()
+            if counter is None:
+                after_space.update(rules.spaced(joined).split(" "))
+            else:
+                counter.add(rules.spaced(joined))
+            n_read += len(joined)
         else:
             for text in batch:
                 _count_parts(text, rules, special_tokens, after_space, at_start)
-    counts: Counter[str] = Counter()
-    for marker, found in ((MARKER, after_space), ("", at_start)):
-        for part, count in found.items():
-            if part or (marker and not rules.remove_extra_whitespaces):
-                word = marker + part
-                for one in split_at_markers(word) if MARKER in part else (word,):
-                    counts[one] += count
+    if counter is not None:
+        after_space.update(counter.counts())
+    # Almost all parts are one word each, behind one marker.
+    counts = Counter({MARKER + part: count for part, count in after_space.items() if part and MARKER not in part})
+    for part, count in after_space.items():
+        if MARKER in part or not (part or rules.remove_extra_whitespaces):
+            for word in split_at_markers(MARKER + part):
+                counts[word] += count
+    for part, count in at_start.items():
+        for word in split_at_markers(part):
+            counts[word] += count
     return counts
 
 

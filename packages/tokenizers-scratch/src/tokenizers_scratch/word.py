@@ -20,7 +20,7 @@ import regex
 
 from tokenizers_scratch.config_subword import WordConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
-from tokenizers_scratch.counting import count_words
+from tokenizers_scratch.counting import count_words, joined
 from tokenizers_scratch.errors import EmptyCorpusError
 from tokenizers_scratch.hf.aligned import Aligned
 from tokenizers_scratch.offsets import Span
@@ -48,7 +48,8 @@ def get_word_frequencies(
     Memory grows with the number of different words, not with the text.
     """
     pattern = replace(WORDS, split=partial(split_into_words, lowercase=lowercase))
-    return count_words(texts, pattern, special_tokens or SpecialTokens({}))
+    special_tokens = special_tokens or SpecialTokens({})
+    return count_words(joined(texts, "\n", special_tokens), pattern, special_tokens)
 
 
 class WordTokenizer(ContextualTokenizer):

@@ -18,7 +18,7 @@ from typing import Any, Self
 from tokenizers_scratch.bert import BertText
 from tokenizers_scratch.config_subword import BERT_TOKENS, WordPieceConfig
 from tokenizers_scratch.contextual import ContextualTokenizer, Decoder
-from tokenizers_scratch.counting import count_words
+from tokenizers_scratch.counting import count_words, joined
 from tokenizers_scratch.hf.bert_words import split_aligned_for_bert
 from tokenizers_scratch.offsets import Span
 from tokenizers_scratch.patterns import whole_words
@@ -219,7 +219,8 @@ class WordPieceTokenizer(ContextualTokenizer):
 def count_bert_words(texts: Iterable[str], text: BertText, special_tokens: SpecialTokens) -> Counter[str]:
     """How often each word occurs in `texts`; a special token ends a word and is none."""
     counts: Counter[str] = Counter()
-    for part, n in count_words(texts, replace(text.pattern, split=text.uncut), special_tokens).items():
+    pattern = replace(text.pattern, split=text.uncut)
+    for part, n in count_words(joined(texts, "\n", special_tokens), pattern, special_tokens).items():
         for word in text.words_of(part):
             counts[word] += n
     return counts

@@ -35,7 +35,8 @@ def get_wordpiece_word_splits(word_counts: Mapping[str, int]) -> list[tuple[list
 
 def wordpiece_alphabet(word_counts: Mapping[str, int]) -> list[str]:
     """The pieces that words are spelled in at the start, by code points."""
-    return sorted({piece for word, _ in get_wordpiece_word_splits(word_counts) for piece in word})
+    first, others = {word[0] for word in word_counts}, set().union(*(word[1:] for word in word_counts))
+    return sorted(first | {PREFIX + character for character in others})
 
 
 def compute_wordpiece_pair_scores(

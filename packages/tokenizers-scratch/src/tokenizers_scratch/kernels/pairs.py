@@ -21,17 +21,21 @@ GONE = -1  # the symbol at a place that was merged into the one before it
 N_PAIRS, N_SYMBOLS = 0, 1
 
 
+# What a row of `places` holds: side by side, because a merge reads and writes all of it.
+SYMBOL = 0  # the symbol that is there now, or GONE
+BEFORE, AFTER = 1, 2  # the place before it in its word and that after it, or NONE
+PAIR = 3  # the pair that begins here, or NONE
+EARLIER, LATER = 4, 5  # the place before it in the list of its pair and that after it, or NONE
+WORD = 6
+N_FIELDS = 8
+
+
 class Text(NamedTuple):
-    """One entry a place; P places."""
+    """Words; P places, W words."""
 
     letters: Ints  # (P,) the symbol that was there at the start
-    symbols: Ints  # (P,) the symbol that is there now, or GONE
-    before: Ints  # (P,) the place before it in its word, or NONE
-    after: Ints  # (P,) the place after it
-    weights: Longs  # (P,) how often the word occurs
-    pair: Ints  # (P,) the pair that begins here, or NONE
-    earlier: Ints  # (P,) the place before it in the list of its pair
-    later: Ints  # (P,) the place after it there
+    places: Ints  # (P, N_FIELDS)
+    counts: Longs  # (W,) how often each word occurs
 
 
 class Pairs(NamedTuple):
@@ -77,15 +81,15 @@ def add_place(text: Text, pairs: Pairs, place: int, left: int, right: int) -> in
         pairs.n_places[pair] = 0
         pairs.first[pair] = NONE
         pairs.last[pair] = NONE
-    text.pair[place] = pair
-    text.later[place] = NONE
-    text.earlier[place] = pairs.last[pair]
+    text.places[place, PAIR] = pair
+    text.places[place, LATER] = NONE
+    text.places[place, EARLIER] = pairs.last[pair]
     if pairs.last[pair] == NONE:
         pairs.first[pair] = place
     else:
-        text.later[pairs.last[pair]] = place
+        text.places[pairs.last[pair], LATER] = place
     pairs.last[pair] = place
-    pairs.counts[pair] += text.weights[place]
+    pairs.counts[pair] += text.counts[text.places[place, WORD]]
     pairs.n_places[pair] += 1
     return pair
 
@@ -93,21 +97,21 @@ def add_place(text: Text, pairs: Pairs, place: int, left: int, right: int) -> in
 @part
 def remove_place(text: Text, pairs: Pairs, place: int) -> int:
     """Strike out the pair that begins at `place`; its number, or NONE."""
-    pair = text.pair[place]
+    pair = text.places[place, PAIR]
     if pair == NONE:
         return NONE
-    text.pair[place] = NONE
-    pairs.counts[pair] -= text.weights[place]
+    text.places[place, PAIR] = NONE
+    pairs.counts[pair] -= text.counts[text.places[place, WORD]]
     pairs.n_places[pair] -= 1
-    earlier, later = text.earlier[place], text.later[place]
+    earlier, later = text.places[place, EARLIER], text.places[place, LATER]
     if earlier == NONE:
         pairs.first[pair] = later
     else:
-        text.later[earlier] = later
+        text.places[earlier, LATER] = later
     if later == NONE:
         pairs.last[pair] = earlier
     else:
-        text.earlier[later] = earlier
+        text.places[later, EARLIER] = earlier
     return pair  # type: ignore[no-any-return]
 
 
@@ -147,14 +151,14 @@ def find_piece(letters: Ints, starts: Ints, lengths: Ints, start: int, length: i
 
 def new_text(letters: Ints, starts: Longs, counts: Longs) -> Text:
     """Words as symbols; `starts` (W + 1,) is where each word begins and ends, `counts` (W,) how often it occurs."""
-    size = letters.size
-    places = np.arange(size, dtype=np.int32)
-    before, after = places - 1, places + 1
-    before[starts[:-1]] = NONE
-    after[starts[1:] - 1] = NONE
-    weights = np.repeat(counts, np.diff(starts))
-    pair, earlier, later = (np.full(size, NONE, np.int32) for _ in range(3))
-    return Text(letters, letters.copy(), before, after, weights, pair, earlier, later)
+    numbers = np.arange(letters.size, dtype=np.int32)
+    places = np.full((letters.size, N_FIELDS), NONE, np.int32)
+    places[:, SYMBOL] = letters
+    places[:, BEFORE], places[:, AFTER] = numbers - 1, numbers + 1
+    places[starts[:-1], BEFORE] = NONE
+    places[starts[1:] - 1, AFTER] = NONE
+    places[:, WORD] = np.repeat(np.arange(counts.size, dtype=np.int32), np.diff(starts))
+    return Text(letters, places, counts)
 
 
 def new_pairs(capacity: int) -> Pairs:

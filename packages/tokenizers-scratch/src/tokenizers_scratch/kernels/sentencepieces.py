@@ -13,10 +13,14 @@ import numpy as np
 from tokenizers_scratch.kernels.arrays import Ints, Longs, integer
 from tokenizers_scratch.kernels.compiling import compilation, entry, part
 from tokenizers_scratch.kernels.pairs import (
+    AFTER,
+    BEFORE,
     GONE,
+    LATER,
     N_PAIRS,
     N_SYMBOLS,
     NONE,
+    SYMBOL,
     Pairs,
     Text,
     add_place,
@@ -50,8 +54,8 @@ class Pieces(NamedTuple):
 @entry
 def enter_pairs(text: Text, pairs: Pairs, pieces: Pieces, room: Ints, heap: Heap) -> None:
     """Count the pairs of the text as it is at the start."""
-    for place in range(text.symbols.size):
-        symbol = text.symbols[place]
+    for place in range(text.letters.size):
+        symbol = text.places[place, SYMBOL]
         pieces.start[symbol] = place
         pieces.length[symbol] = 1
         enter(text, pairs, pieces, room, heap, place)
@@ -62,10 +66,10 @@ def enter_pairs(text: Text, pairs: Pairs, pieces: Pieces, room: Ints, heap: Heap
 @part
 def enter(text: Text, pairs: Pairs, pieces: Pieces, room: Ints, heap: Heap, place: int) -> None:
     """Enter the pair that begins at `place`, if there is one and it may be a piece."""
-    following = text.after[place]
+    following = text.places[place, AFTER]
     if following == NONE:
         return
-    left, right = text.symbols[place], text.symbols[following]
+    left, right = text.places[place, SYMBOL], text.places[following, SYMBOL]
     # Symbols are being entered in order at the start, so that of `following` may not have its length yet.
     length = pieces.length[left] + max(pieces.length[right], 1)
     if length <= room[place]:
@@ -155,10 +159,10 @@ def merge_pairs(
         pieces.length[merged] = length
         place = pairs.first[pair]
         while place != NONE:
-            later = text.later[place]
+            later = text.places[place, LATER]
             # In a run of equal symbols the next place may be that of the second symbol, which is about to go.
-            if later != NONE and later == text.after[place]:
-                later = text.later[later]
+            if later != NONE and later == text.places[place, AFTER]:
+                later = text.places[later, LATER]
             merge_at(text, pairs, pieces, room, heap, place, merged)
             place = later
         for new in range(before, pairs.numbers[N_PAIRS]):
@@ -169,18 +173,18 @@ def merge_pairs(
 @part
 def merge_at(text: Text, pairs: Pairs, pieces: Pieces, room: Ints, heap: Heap, place: int, merged: int) -> None:
     """Make one symbol of the pair at `place`."""
-    second = text.after[place]
-    previous, following = text.before[place], text.after[second]
+    second = text.places[place, AFTER]
+    previous, following = text.places[place, BEFORE], text.places[second, AFTER]
     remove_place(text, pairs, place)
     remove_place(text, pairs, second)
-    text.symbols[place] = merged
-    text.symbols[second] = GONE
-    text.after[place] = following
+    text.places[place, SYMBOL] = merged
+    text.places[second, SYMBOL] = GONE
+    text.places[place, AFTER] = following
     if previous != NONE:
         remove_place(text, pairs, previous)
         enter(text, pairs, pieces, room, heap, previous)
     if following != NONE:
-        text.before[following] = place
+        text.places[following, BEFORE] = place
         enter(text, pairs, pieces, room, heap, place)
 
 
@@ -195,7 +199,7 @@ def learn_pieces(
     n_letters = int(codes.max()) + 1
     n_symbols = n_letters + n_merges
     text = new_text(codes, words, counts)
-    pairs = new_pairs(1024 + min(codes.size, n_letters**2))  # enough for those at the start
+    pairs = new_pairs(1024 + min(codes.size, max(n_letters**2, 2**18)))  # enough for those at the start
     pairs.numbers[N_SYMBOLS] = n_letters
     table = np.full(1 << (2 * n_symbols).bit_length(), NONE, np.int32)
     pieces = Pieces(np.zeros(n_symbols, np.int32), np.zeros(n_symbols, np.int32), table)

@@ -14,10 +14,16 @@ import numpy as np
 from tokenizers_scratch.kernels.arrays import Ints, Longs
 from tokenizers_scratch.kernels.compiling import compilation, entry, part
 from tokenizers_scratch.kernels.pairs import (
+    AFTER,
+    BEFORE,
     GONE,
+    LATER,
     N_PAIRS,
     N_SYMBOLS,
     NONE,
+    PAIR,
+    SYMBOL,
+    WORD,
     Pairs,
     Text,
     add_place,
@@ -53,14 +59,14 @@ class Rows(NamedTuple):
 @entry
 def enter_pairs(text: Text, pairs: Pairs, rows: Rows) -> None:
     """Count the symbols and pairs of the text as it is at the start."""
-    for place in range(text.symbols.size):
-        symbol = text.symbols[place]
-        rows.freq[symbol] += text.weights[place]
+    for place in range(text.letters.size):
+        symbol = text.places[place, SYMBOL]
+        rows.freq[symbol] += text.counts[text.places[place, WORD]]
         rows.start[symbol] = place
         rows.length[symbol] = 1
-        following = text.after[place]
+        following = text.places[place, AFTER]
         if following != NONE:
-            link(pairs, rows, add_place(text, pairs, place, symbol, text.symbols[following]))
+            link(pairs, rows, add_place(text, pairs, place, symbol, text.places[following, SYMBOL]))
 
 
 @part
@@ -157,7 +163,7 @@ def merge_pairs(text: Text, pairs: Pairs, rows: Rows, places: Ints, pieces: Ints
         place = pairs.first[pair]
         for i in range(n_places):
             places[i] = place
-            place = text.later[place]
+            place = text.places[place, LATER]
         sort_places(places, n_places)
 
         left, right = pairs.left[pair], pairs.right[pair]
@@ -206,25 +212,25 @@ def sort_places(places: Ints, n: int) -> None:
 @part
 def merge_at(text: Text, pairs: Pairs, rows: Rows, place: int, pair: int, merged: int) -> None:
     """Make one symbol of the pair at `place`, if it is still there."""
-    if text.pair[place] != pair:
+    if text.places[place, PAIR] != pair:
         return
-    second = text.after[place]
-    previous, following = text.before[place], text.after[second]
-    weight = text.weights[place]
-    rows.freq[text.symbols[place]] -= weight
-    rows.freq[text.symbols[second]] -= weight
+    second = text.places[place, AFTER]
+    previous, following = text.places[place, BEFORE], text.places[second, AFTER]
+    weight = text.counts[text.places[place, WORD]]
+    rows.freq[text.places[place, SYMBOL]] -= weight
+    rows.freq[text.places[second, SYMBOL]] -= weight
     rows.freq[merged] += weight
     remove_place(text, pairs, place)
     lose(text, pairs, rows, second)
-    text.symbols[place] = merged
-    text.symbols[second] = GONE
-    text.after[place] = following
+    text.places[place, SYMBOL] = merged
+    text.places[second, SYMBOL] = GONE
+    text.places[place, AFTER] = following
     if previous != NONE:
         lose(text, pairs, rows, previous)
-        link(pairs, rows, add_place(text, pairs, previous, text.symbols[previous], merged))
+        link(pairs, rows, add_place(text, pairs, previous, text.places[previous, SYMBOL], merged))
     if following != NONE:
-        text.before[following] = place
-        link(pairs, rows, add_place(text, pairs, place, merged, text.symbols[following]))
+        text.places[following, BEFORE] = place
+        link(pairs, rows, add_place(text, pairs, place, merged, text.places[following, SYMBOL]))
 
 
 @part
