@@ -38,11 +38,20 @@ def write_tokenizer(directory: Path, kind: str, special_tokens: SpecialTokens, b
         **body,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / FILE_NAME
+    save_tokenizer_data(directory / FILE_NAME, content)
+
+
+def save_tokenizer_data(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON object in one step: whoever reads the file finds the old content or the new."""
     unfinished = path.with_suffix(".tmp")
     # ASCII escapes also carry lone surrogates, which a `char` alphabet may hold.
-    unfinished.write_text(json.dumps(content, ensure_ascii=True, indent=0) + "\n", encoding="ascii", newline="\n")
+    unfinished.write_text(json.dumps(data, ensure_ascii=True, indent=0) + "\n", encoding="ascii", newline="\n")
     os.replace(unfinished, path)
+
+
+def load_tokenizer_data(path: Path) -> dict[str, object]:
+    """The JSON object in a file. Raises TokenizerFileError for anything else, and for what could only do harm."""
+    return read_json_object(path)
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class TokenizerFile:
 def read_tokenizer(directory: Path, kind: str, keys: frozenset[str]) -> TokenizerFile:
     """The file in `directory`, if it holds a tokenizer of type `kind` with exactly `keys` besides the common ones."""
     path = Path(directory) / FILE_NAME
-    content = read_json_object(path)
+    content = load_tokenizer_data(path)
     if content.get("format") != FORMAT:
         raise TokenizerFileError(path, f"no tokenizer file: 'format' is not {FORMAT!r}")
     if content.get("version") != VERSION:
