@@ -62,8 +62,8 @@ def test_everything_that_the_run_directory_promises_is_there(run: tuple[str, dic
         "num_tokens",
     ):
         assert name in trained[-1], name
-    # Sampling and scoring are one distribution: on the first pass over fresh rollouts the ratio is 1. Later the model is
-    # sure of itself, and fp32 has fewer digits left for the log-probability of what it almost never draws.
+    # Sampling and scoring are one distribution: on the first pass over fresh rollouts the ratio is 1. Once the model is
+    # sure of itself, fp32 has fewer digits left for the log-probability of what it almost never draws.
     gaps = [row["sampling/sampling_logp_difference/max"] or 0 for row in trained]
     assert gaps[0] < 1e-5
     assert sorted(gaps)[len(gaps) // 2] < 1e-5
