@@ -201,7 +201,7 @@ def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], finished
         (b" \n\t\n", ["white space only"]),
         (b"text\x00and more\n" * 100, ["byte 4", "binary", "UTF-8 text file is needed"]),
         (b"caf\xe9 au lait\n" * 100, ["byte 3", "0xe9 is not UTF-8", "convert"]),
-        ("text\n".encode("utf-16") * 100, ["UTF-8 text file is needed"]),
+        ("text\n".encode("utf-16") * 100, ["byte 0", "UTF-16", "convert the file to UTF-8"]),
     ],
     ids=["empty", "blank", "binary", "latin-1", "utf-16"],
 )
