@@ -177,7 +177,10 @@ def test_one_long_word_trains_in_bounded_time():
     assert max(map(len, tokenizer.vocab.values())) == 300_000
 
 
-def test_memory_grows_with_the_different_words_not_with_the_text():
+@pytest.mark.parametrize("kernels", ["never", "always"])
+def test_memory_grows_with_the_different_words_not_with_the_text(kernels, monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_SCRATCH_KERNELS", kernels)
+
     def peak(n):
         tracemalloc.start()
         BPETokenizer.train(("the cat sat on the mat and on the hat " * 100 for _ in range(n)), BPEConfig())

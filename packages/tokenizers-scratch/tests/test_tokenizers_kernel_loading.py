@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
-from tokenizers_scratch.kernels import compiling, disk, loading
+from tokenizers_scratch.kernels import compiling, disk, loading, machine_code
 from tokenizers_scratch.kernels.loading import COMPILE_SECONDS, LOAD_SECONDS, START_SECONDS, VARIABLE, Loader
 
 TRAIN_AND_ENCODE = """
@@ -29,11 +31,11 @@ def run(code, **environment):
 
 
 @pytest.mark.parametrize("missing", ["numba", "llvmlite"])
-def test_without_numba_plain_python_does_it_and_one_warning_says_so(missing):
+def test_without_numba_plain_python_does_it_and_one_warning_says_so(missing, tmp_path):
     expected = run(TRAIN_AND_ENCODE, **{VARIABLE: "never"})
     assert expected.stderr == ""
     code = f"import sys; sys.modules[{missing!r}] = None; import warnings; warnings.simplefilter('always')\n"
-    done = run(code + TRAIN_AND_ENCODE, **{VARIABLE: "always"})
+    done = run(code + TRAIN_AND_ENCODE, **{VARIABLE: "always", "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.stdout == expected.stdout
     assert done.stderr.count("RuntimeWarning") == 1
     assert "RuntimeWarning: numba does not work here (ModuleNotFoundError: " in done.stderr
@@ -145,17 +147,87 @@ def test_machine_code_is_kept_where_numba_is_told_to(fresh_disk, monkeypatch):
     assert disk.cache_directory().parent == fresh_disk / "mine"
 
 
-def test_without_any_place_everything_still_works(fresh_disk, monkeypatch):
+def test_compiled_kernels_run_without_numba():
+    run(TRAIN_AND_ENCODE, **{VARIABLE: "always"})
+    code = "import sys; sys.modules['numba'] = None\n"
+    done = run(code + TRAIN_AND_ENCODE, **{VARIABLE: "always"})
+    assert done.stderr == ""
+    assert done.stdout == run(TRAIN_AND_ENCODE, **{VARIABLE: "never"}).stdout
+
+
+def dot(left, right, start):
+    for i in range(left.shape[0]):
+        start += left[i] * right[i]
+    return start
+
+
+LEFT, RIGHT = np.arange(4.0), np.arange(4)
+
+
+def new_kernel(monkeypatch, may_compile):
+    def refuse(function):
+        raise AssertionError("compiled again")
+
+    if not may_compile:
+        monkeypatch.setattr(compiling, "_for_numba", refuse)
+    return compiling.entry(dot)
+
+
+def test_machine_code_is_loaded_from_disk(fresh_disk, monkeypatch):
+    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
+    assert new_kernel(monkeypatch, may_compile=False)(LEFT, RIGHT, 1.5) == 15.5
+
+
+def test_damaged_machine_code_is_compiled_again(fresh_disk, monkeypatch):
+    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
+    (code,) = disk.cache_directory().glob("*.o")
+    whole = code.read_bytes()
+    code.write_bytes(whole[:-1])
+    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
+    assert len(code.read_bytes()) == len(whole)
+    code.with_suffix(".json").write_text("{")
+    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
+
+
+def test_without_any_place_kernels_still_work(fresh_disk, monkeypatch):
     monkeypatch.setattr(disk, "_parents", lambda: iter(()))
     assert disk.cache_directory() is None
     assert not disk.is_compiled("encoder")
     disk.say_compiled("encoder")
-    compiled = compiling.entry(abs_of_difference)
-    assert compiled(3, 5) == 2
+    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
 
 
-def abs_of_difference(a, b):
-    return abs(a - b)
+def test_a_kernel_takes_only_what_it_was_compiled_for(fresh_disk, monkeypatch):
+    kernel = new_kernel(monkeypatch, may_compile=True)
+    kernel(LEFT, RIGHT, 0.5)
+    for arguments in [
+        (RIGHT, RIGHT, 0.5),
+        (LEFT, RIGHT, 1),
+        (LEFT, RIGHT),
+        (LEFT[::2], RIGHT, 0.5),
+        (LEFT, RIGHT, "1"),
+    ]:
+        with pytest.raises(TypeError, match="was called with"):
+            kernel(*arguments)
+    with pytest.raises(TypeError, match="pass 0 or 1"):
+        kernel(LEFT, RIGHT, True)
+
+
+def test_a_numba_that_passes_arguments_otherwise_is_not_trusted(fresh_disk, monkeypatch):
+    monkeypatch.setattr(machine_code, "_words", lambda kind: ["i64"])
+    with pytest.raises(NotImplementedError, match="this numba passes arguments in another way"):
+        new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5)
+
+
+def test_a_copy_of_a_fixed_argument_has_its_own_address(fresh_disk, monkeypatch):
+    kernel = new_kernel(monkeypatch, may_compile=True)
+    left = np.ones(4)
+    fixed = machine_code.fixed((left, RIGHT))
+    duplicate = copy.deepcopy(fixed)
+    left[:] = 7.0
+    assert compiling.entry(dot)(left, RIGHT, 0.0) == kernel(*fixed.value, 0.0) == 42.0
+    assert fixed.numbers != duplicate.numbers
+    assert duplicate.value[0].tolist() == [1.0] * 4
 
 
 def test_an_edit_of_any_kernel_leads_to_another_folder(fresh_disk):
@@ -178,11 +250,3 @@ def test_a_failed_compilation_is_not_remembered(fresh_disk, capsys):
     with pytest.raises(OSError), compiling.compilation("encoder", "the kernels that encode"):
         raise OSError
     assert not disk.is_compiled("encoder")
-
-
-def test_numbas_own_settings_are_left_alone():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        before = compiling._config.CACHE_DIR
-        compiling.entry(abs_of_difference)
-        assert before == compiling._config.CACHE_DIR

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tokenizers_scratch import bpe_reference, bpe_train
 from tokenizers_scratch.bpe import BPETokenizer
+from tokenizers_scratch.bpe_encode import LONG
 from tokenizers_scratch.byte_alphabet import BYTE_ORDER
 from tokenizers_scratch.config import BPEConfig
 from tokenizers_scratch.kernels import classes, documents, encoder, trainer
@@ -141,23 +142,24 @@ def test_the_table_grows_and_forgets(monkeypatch):
     expected = plain_ids(tokenizer, text)
     kernels = kernels_of(tokenizer)
     assert kernels.encode([text])[0].tolist() == expected
-    assert len(kernels._idle[0][0].rows) > 2**15
+    assert len(kernels._idle[0].table.rows) > 2**15
     monkeypatch.setattr(encoder, "_MOST_ROWS", 2**14)
     kernels = kernels_of(tokenizer)
     assert kernels.encode([text])[0].tolist() == expected
-    assert len(kernels._idle[0][0].rows) == 2**14
+    assert len(kernels._idle[0].table.rows) == 2**14
 
 
 def test_the_room_for_a_huge_word_is_given_back():
     kernels = kernels_of(trained("none"))
     assert len(kernels.encode(["a" * 300_000])[0]) > 0
-    assert len(kernels._idle[0][2].heap) == 0
+    assert len(kernels._idle[0].space.heap) == 0
 
 
 def test_a_copy_of_a_tokenizer_with_kernels_works(monkeypatch):
     monkeypatch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
     tokenizer = BPETokenizer.train(CORPUS, BPEConfig())
-    text = "".join(CORPUS)
+    text = "".join(CORPUS) * 2
+    assert len(text) > LONG
     ids = tokenizer.encode(text)
     assert tokenizer._kernels._encoder is not None
     assert copy.deepcopy(tokenizer).encode(text) == ids == plain_ids(tokenizer, text)

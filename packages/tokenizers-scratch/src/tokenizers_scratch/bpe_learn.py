@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _WINDOW = 2**16  # characters of one text that are cut into words at a time
 
 # What plain Python does in a second, about; it decides whether kernels are worth loading.
-_COUNTED = 8_000_000  # characters
-_LEARNED = 250_000  # bytes of different words
+_COUNTED = 15_000_000  # characters
+_LEARNED = 500_000  # bytes of different words
 _PROBED = 6_000_000  # characters that are looked at before it is decided; a text of more is worth it
 
 

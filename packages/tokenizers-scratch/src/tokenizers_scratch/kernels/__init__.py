@@ -1,13 +1,15 @@
 """Tokenizers in machine code, which numba makes of the Python in this folder, once a machine.
 
-What a kernel computes, plain Python outside of this folder computes too; tests hold the two equal. Only `loading.py`
-and `disk.py` may be imported without care: everything else here imports numba.
+What a kernel computes, plain Python outside of this folder computes too; tests hold the two equal. Importing a module
+imports numpy, but numba only if something has to be compiled; `loading.py` and `disk.py` import neither. Of the
+functions with a decorator of `compiling.py`, Python calls only those that are an `entry`.
 
 | module | what |
 |---|---|
 | `loading.py` | whether a job is worth loading the kernels for, and what happens where numba does not work |
-| `compiling.py`, `disk.py` | the decorators, and where machine code is kept |
-| `machine.py` | the few instructions that Python has no word for |
+| `compiling.py` | the decorators |
+| `machine_code.py`, `disk.py` | how machine code is made, kept and called; where it is kept |
+| `machine.py`, `intrinsics.py` | the few instructions that Python has no word for |
 | `arrays.py` | types |
 
 Byte-level BPE (`bpe.py`, `bpe_merge.py`, `bpe_train.py`):

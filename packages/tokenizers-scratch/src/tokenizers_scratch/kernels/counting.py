@@ -43,11 +43,11 @@ def count(
     table: WordTable,
     ahead: Ahead,
     progress: Longs,
-) -> bool:
+) -> int:
     """Add the words of documents to `table`.
 
     `bounds`: (documents, 2), where each starts and stops in `data`. `times`: (documents,), how often each occurs.
-    Returns False at a word that is too long, or for which the table needs to grow; called again with the same
+    Returns 0 at a word that is too long, or for which the table needs to grow; called again with the same
     `progress`, it goes on.
     """
     rows, used = table.rows, table.used
@@ -68,11 +68,11 @@ def count(
                     slot = find_long(rows, ahead.slots[k], table.texts, low, data, i, length)
                 else:
                     _stop(progress, document, i, length)
-                    return False
+                    return 0
                 if rows[slot, 1] == np.uint64(0):
                     if 2 * used[ROWS] >= rows.shape[0] or used[TEXT] + length > table.texts.shape[0]:
                         _stop(progress, document, i, length)
-                        return False
+                        return 0
                     if length <= LONGEST_SHORT:
                         add_short(table, slot, low, high)
                     else:
@@ -81,7 +81,7 @@ def count(
                 i = end
         document += 1
     _stop(progress, document, i, 0)
-    return True
+    return 1
 
 
 @inlined

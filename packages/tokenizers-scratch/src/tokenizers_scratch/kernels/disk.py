@@ -2,10 +2,10 @@
 
 The first of these folders that can be written to is used: `NUMBA_CACHE_DIR` if that is set, else `__pycache__` beside
 this file, else the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `%LOCALAPPDATA%`).
-Without any, every process compiles anew. Within it, the name of a folder is a hash of all that the code depends on and
-numba does not look at itself: numba notices an edit in the file of a kernel, but not one in a kernel it calls.
+Without any, every process compiles anew. Within it, the name of a folder is a hash of the sources of all kernels and of
+the versions of what compiles them, so an edit or an update never meets old code.
 
-numba reads these files with pickle, so they are as trusted as `.pyc` files; no folder that others write to is used.
+What lies there is run as it is, like the `.pyc` and `.so` files of any package; no folder that others write to is used.
 Imports neither numba nor numpy.
 """
 

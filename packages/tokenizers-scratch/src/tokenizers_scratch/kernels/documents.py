@@ -46,7 +46,7 @@ def _joined(texts: Sequence[Sequence[bytes]]) -> tuple[Bytes, Longs]:
 
 
 def read_only(data: Bytes) -> Bytes:
-    """The same array, not to be written to: kernels take bytes only so, for numba compiles each kind anew."""
+    """The same array, not to be written to."""
     data.flags.writeable = False
     return data
 

@@ -51,12 +51,12 @@ def encode(
     out: Ids,
     ends: Longs,
     progress: Longs,
-) -> bool:
+) -> int:
     """Ids of documents into `out`, and into `ends` where those of each document end.
 
     `bounds`: (documents, 2), where each starts and stops in `data`. `table`: words with their ids: two ids in row[2],
-    or more in `table.ids`; row[3] is how many, and where. `out` needs room for an id a byte, and one more. Returns
-    False if `table` or `space` is too small for the next word; called again with the same `progress`, it goes on.
+    or more in `table.ids`; row[3] is how many, and where. `out` needs room for an id a byte, and one more. Returns 0
+    if `table` or `space` is too small for the next word; called again with the same `progress`, it goes on.
     """
     rows, ids, used = table.rows, table.ids, table.used
     document, i, n_out = progress[DOCUMENT], progress[PLACE], progress[WRITTEN]
@@ -73,7 +73,7 @@ def encode(
                 if length > LONGEST:
                     if length > LONGEST_SCANNED and 3 * length > space.heap.shape[0]:
                         _stop(progress, document, i, n_out, length)
-                        return False
+                        return 0
                     n_out = merge_word(data, i, length, merges, out, n_out, space)
                     i = end
                     continue
@@ -99,7 +99,7 @@ def encode(
                     or used[IDS] + length > ids.shape[0]
                 ):
                     _stop(progress, document, i, n_out, length)
-                    return False
+                    return 0
                 after = merge_word(data, i, length, merges, out, n_out, space)
                 if length <= LONGEST_SHORT:
                     add_short(table, slot, low, high)
@@ -111,7 +111,7 @@ def encode(
         ends[document] = n_out
         document += 1
     _stop(progress, document, i, n_out, 0)
-    return True
+    return 1
 
 
 @inlined

@@ -50,7 +50,7 @@ class Learning(NamedTuple):
     used: Longs  # (4,)
 
 
-def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_tokens: int, by_text: bool) -> Learning:
+def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_tokens: int, by_text: int) -> Learning:
     """The state before the first merge. Word `i` is data[bounds[i, 0] : bounds[i, 1]] and occurs times[i] times.
 
     `byte_order`: the bytes of the first 256 ids. `by_text`: how ties are decided. Raises OverflowError for more than
@@ -59,7 +59,9 @@ def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_t
     n_places = 257 + int((bounds[:, 1] - bounds[:, 0]).sum()) + len(bounds)
     if n_places >= 2**31:
         raise OverflowError(f"the different words of the text have {n_places} bytes, more than a training can number")
-    n_rows = 2**18  # at least four times as many as there are pairs of bytes
+    n_rows = 2**10
+    while n_rows < 4 * min(n_places, 2**16):  # there are no more pairs of bytes than that
+        n_rows *= 2
     tokens = Tokens(
         text=np.empty(n_places, np.uint8),
         examples=np.arange(n_tokens, dtype=np.int32),
@@ -101,7 +103,7 @@ def move_rows(rows: Longs, larger: Longs) -> None:
 
 
 @entry
-def place_words(data: Bytes, bounds: Longs, times: Longs, id_of_byte: Ints, state: Learning, by_text: bool) -> None:
+def place_words(data: Bytes, bounds: Longs, times: Longs, id_of_byte: Ints, state: Learning, by_text: int) -> None:
     """Lay out the words, list all pairs, and fill the heap."""
     symbols, text, rows, nodes, used = state.symbols, state.tokens.text, state.rows, state.nodes, state.used
     n_fresh = 0
@@ -145,7 +147,7 @@ def place_words(data: Bytes, bounds: Longs, times: Longs, id_of_byte: Ints, stat
 
 
 @entry
-def learn(state: Learning, min_frequency: int, longest: int, by_text: bool, most_merges: int) -> int:
+def learn(state: Learning, min_frequency: int, longest: int, by_text: int, most_merges: int) -> int:
     """Do up to `most_merges` merges and write them to `merged`.
 
     `longest`: bytes of the longest token. `by_text`: how ties are decided.
@@ -293,7 +295,7 @@ def _add(state: Learning, key: int, weight: int, place: int, n_fresh: int) -> in
 
 
 @part
-def _push_fresh(state: Learning, n_fresh: int, min_frequency: int, by_text: bool) -> None:
+def _push_fresh(state: Learning, n_fresh: int, min_frequency: int, by_text: int) -> None:
     """Put the pairs in `fresh` on the heap. Their counts are final: later merges only take away."""
     for i in range(n_fresh):
         count = state.rows[_row_of(state.rows, state.fresh[i]), _COUNT]

@@ -1,8 +1,8 @@
 """Whether a job is worth loading the kernels for, and what happens where they do not work.
 
-Loading numba takes more time than plain Python needs for a small job, and compiling, once a machine, far more. So a
-caller says how long plain Python would take, and kernels are loaded if they would save more than they cost. The ids
-are the same either way. `TOKENIZERS_SCRATCH_KERNELS=always` or `never` decides it for all jobs.
+Loading kernels takes more time than plain Python needs for a small job, and compiling them, once a machine, far more.
+So a caller says how long plain Python would take, and kernels are loaded if they would save more than they cost. The
+ids are the same either way. `TOKENIZERS_SCRATCH_KERNELS=always` or `never` decides it for all jobs.
 
 Imports neither numba nor numpy; where they do not work, one warning says so, and plain Python does all jobs.
 """
@@ -24,10 +24,10 @@ VARIABLE = "TOKENIZERS_SCRATCH_KERNELS"
 START_SECONDS = 0.02
 """What it takes to set up a vocabulary or a training for kernels that are loaded; about, on a common machine."""
 
-LOAD_SECONDS = 0.7
+LOAD_SECONDS = 0.15
 """What loading kernels takes that are on disk."""
 
-COMPILE_SECONDS = 10.0
+COMPILE_SECONDS = 5.0
 """The same where they have to be compiled first. It is spent once, so a job need not be worth all of it."""
 
 

@@ -1,14 +1,15 @@
-"""The few instructions that Python has no word for, as numba intrinsics: LLVM code for any processor."""
+"""The few instructions that Python has no word for. `intrinsics.py` says in LLVM's code what they do."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
+import numpy as np
+
+from tokenizers_scratch.kernels.compiling import instruction
+
+if TYPE_CHECKING:
+    from tokenizers_scratch.kernels.arrays import Bytes, Ints
 
 BLOCK = 64
 """How many bytes `bytes_between` looks at."""
@@ -20,105 +21,40 @@ VECTOR = 16
 """How many bytes `leading_letters` looks at, and how many numbers `smallest`."""
 
 
-_instruction = cast("Callable[[Any], Callable[..., Any]]", intrinsic(prefer_literal=True))
-
-
-def _value_at(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
-    """Load a value of the LLVM type `kind` from any place of an array."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-    pointer = builder.bitcast(builder.gep(array.data, [index]), kind.as_pointer())
-    return builder.load(pointer, align=1)
-
-
-def _function(builder: Any, kind: Any, name: str) -> Any:
-    """A function that LLVM has itself."""
-    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-
-
-@_instruction
-def load_8_bytes(typing: Any, data: Any, index: Any) -> Any:
+@instruction
+def load_8_bytes(data: Bytes, index: int) -> np.uint64:
     """data[index : index + 8] as a little-endian number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = _value_at(context, builder, signature, arguments, ir.IntType(64))
-        return word if sys.byteorder == "little" else builder.bswap(word)
-
-    return types.uint64(data, index), generate
+    raise NotImplementedError
 
 
-@_instruction
-def leading_letters(typing: Any, data: Any, index: Any) -> Any:
+@instruction
+def leading_letters(data: Bytes, index: int) -> int:
     """How many of data[index : index + 16] are ASCII letters before the first that is none."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), VECTOR)
-        letters = _value_at(context, builder, signature, arguments, vector)
-        lower = builder.or_(letters, ir.Constant(vector, [0x20] * VECTOR))
-        place = builder.sub(lower, ir.Constant(vector, [ord("a")] * VECTOR))
-        no_letter = builder.icmp_unsigned(">=", place, ir.Constant(vector, [26] * VECTOR))
-        bits = builder.zext(builder.bitcast(no_letter, ir.IntType(VECTOR)), ir.IntType(64))
-        stopped = builder.or_(bits, ir.Constant(ir.IntType(64), 1 << VECTOR))
-        return builder.cttz(stopped, ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(data, index), generate
+    raise NotImplementedError
 
 
-@_instruction
-def smallest(typing: Any, numbers: Any, index: Any) -> Any:
-    """The smallest of the 32-bit numbers[index : index + 16]."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(32), VECTOR)
-        reduction = ir.FunctionType(ir.IntType(32), [vector])
-        function = _function(builder, reduction, f"llvm.vector.reduce.smin.v{VECTOR}i32")
-        return builder.call(function, [_value_at(context, builder, signature, arguments, vector)])
-
-    return types.int32(numbers, index), generate
-
-
-@_instruction
-def bytes_between(typing: Any, data: Any, index: Any, fold: Any, low: Any, high: Any) -> Any:
+@instruction
+def bytes_between(data: Bytes, index: int, fold: int, low: int, high: int) -> np.uint64:
     """64 bits, the lowest for data[index]: which of data[index : index + 64], or-ed with `fold`, are low to high.
 
     `fold`, `low` and `high` must be constants.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), BLOCK)
-        fold, low, high = (ir.Constant(vector, [value.literal_value] * BLOCK) for value in signature.args[2:])
-        place = builder.sub(builder.or_(_value_at(context, builder, signature, arguments, vector), fold), low)
-        found = builder.icmp_unsigned("<=", place, builder.sub(high, low))
-        return builder.bitcast(found, ir.IntType(BLOCK))
-
-    return types.uint64(data, index, fold, low, high), generate
+    raise NotImplementedError
 
 
-@_instruction
-def trailing_zeros(typing: Any, bits: Any) -> Any:
+@instruction
+def trailing_zeros(bits: np.uint64) -> int:
     """The place of the lowest bit that is set, if there is one."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+    raise NotImplementedError
 
 
-@_instruction
-def prefetch(typing: Any, rows: Any, row: Any) -> Any:
+@instruction
+def smallest(numbers: Ints, index: int) -> np.int32:
+    """The smallest of the 32-bit numbers[index : index + 16]."""
+    raise NotImplementedError
+
+
+@instruction
+def prefetch(rows: Any, row: int) -> int:
     """Start to bring a row of a table into the processor's cache; 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        table = context.make_array(signature.args[0])(context, builder, arguments[0])
-        index = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        columns = builder.extract_value(table.shape, 1) if signature.args[0].ndim == 2 else ir.Constant(index.type, 1)
-        first = builder.mul(index, columns)
-        number = ir.IntType(32)
-        address = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [address, number, number, number])
-        function = _function(builder, kind, "llvm.prefetch.p0")
-        reading, often, data = (ir.Constant(number, value) for value in (0, 3, 1))
-        builder.call(function, [builder.bitcast(builder.gep(table.data, [first]), address), reading, often, data])
-        return ir.Constant(ir.IntType(64), 0)
-
-    return types.int64(rows, row), generate
+    raise NotImplementedError

@@ -28,7 +28,7 @@ class Tokens(NamedTuple):
 
 
 @part
-def push_pair(heap: Longs, n: int, count: int, key: int, tokens: Tokens, by_text: bool) -> None:
+def push_pair(heap: Longs, n: int, count: int, key: int, tokens: Tokens, by_text: int) -> None:
     """Add a pair to `n` others. `key`: left id << 31 | right id. `by_text`: the tie rule."""
     while n > 0:
         parent = (n - 1) >> 2
@@ -40,7 +40,7 @@ def push_pair(heap: Longs, n: int, count: int, key: int, tokens: Tokens, by_text
 
 
 @part
-def pop_pair(heap: Longs, n: int, tokens: Tokens, by_text: bool) -> None:
+def pop_pair(heap: Longs, n: int, tokens: Tokens, by_text: int) -> None:
     """Remove the first of `n` pairs."""
     n -= 1
     count, key = heap[n, COUNT], heap[n, KEY]
@@ -58,7 +58,7 @@ def pop_pair(heap: Longs, n: int, tokens: Tokens, by_text: bool) -> None:
 
 
 @inlined
-def _is_first(count: int, key: int, other_count: int, other_key: int, tokens: Tokens, by_text: bool) -> bool:
+def _is_first(count: int, key: int, other_count: int, other_key: int, tokens: Tokens, by_text: int) -> bool:
     """Whether a pair is merged before another: it is more frequent, or as frequent and the tie rule says so."""
     if count != other_count:
         return count > other_count

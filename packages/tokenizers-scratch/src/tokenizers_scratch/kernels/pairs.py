@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizers_scratch.kernels.arrays import Ints, Longs, integer
-from tokenizers_scratch.kernels.compiling import inlined, part
+from tokenizers_scratch.kernels.compiling import entry, inlined, part
 
 NONE = -1
 GONE = -1  # the symbol at a place that was merged into the one before it
@@ -115,7 +115,7 @@ def remove_place(text: Text, pairs: Pairs, place: int) -> int:
     return pair  # type: ignore[no-any-return]
 
 
-@part
+@entry
 def rebuild_table(pairs: Pairs) -> None:
     """Fill an empty table, after it or the arrays have grown."""
     for pair in range(pairs.numbers[N_PAIRS]):

@@ -43,7 +43,7 @@ def word_end(data: Bytes, i: int, stop: int, classes: Bytes, pattern: int) -> in
 def _gpt2_word_end(data: Bytes, i: int, stop: int, classes: Bytes) -> int:
     first = data[i]
     j = i + 1 if first == _SPACE else i
-    n: int = leading_letters(data, j)
+    n = leading_letters(data, j)
     if n > 0:
         if n < VECTOR and data[j + n] < 0x80:
             return j + n  # an ASCII word, the usual case
@@ -78,7 +78,7 @@ def _gpt4_word_end(data: Bytes, i: int, stop: int, classes: Bytes) -> int:
     j = i
     if kind != LETTER and first != _CR and first != _LF:
         j = i + width
-    letters: int = leading_letters(data, j)
+    letters = leading_letters(data, j)
     if letters > 0:
         if letters < VECTOR and data[j + letters] < 0x80:
             return j + letters

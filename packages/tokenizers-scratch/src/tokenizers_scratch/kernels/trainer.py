@@ -24,7 +24,7 @@ from tokenizers_scratch.kernels.documents import groups, join, join_bytes, piece
 from tokenizers_scratch.kernels.learning import DONE, GROW, TOKENS, first_state, grown, learn
 from tokenizers_scratch.kernels.machine import PADDING
 from tokenizers_scratch.kernels.splitting import NONE, PATTERN_NUMBERS
-from tokenizers_scratch.kernels.words import ROWS, Ahead, WordTable, ahead, empty_table
+from tokenizers_scratch.kernels.words import ROWS, Ahead, WordTable, ahead, empty_table, move_rows
 from tokenizers_scratch.kernels.words import grown as grown_table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Trainer:
 
         Uses up what was counted.
         """
-        by_text = ties == "lexicographic"
+        by_text = int(ties == "lexicographic")
         longest = max_token_length or _NO_LIMIT
         data, bounds, times = self._words()
         state = first_state(data, bounds, times, np.array(list(byte_order), np.uint8), n_tokens, by_text)
@@ -143,5 +143,8 @@ def prepare() -> None:
     """Compile the kernels of this module, or load their machine code."""
     with compilation("trainer", "the kernels that train"):
         trainer = Trainer("gpt2", 2)
-        trainer.count([" ".join(f"{i:x} long-word-number{i:06x}" for i in range(20_000)), "ab" * LONGEST_COUNTED])
-        trainer.learn(n_tokens=300, min_frequency=1, max_token_length=None, byte_order=range(256), ties="ids")
+        trainer.count(["the cat sat on a longer-than-15-letters mat ", "ab" * LONGEST_COUNTED])
+        move_rows(empty_table(4, 0, 0).rows, empty_table(16, 0, 0).rows)
+        data, bounds, times = trainer._words()
+        state = grown(first_state(data, bounds, times, np.arange(256, dtype=np.uint8), 300, 0))
+        learn(state, 1, _NO_LIMIT, 0, 9)
