@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PIECE = 2**20  # bytes that one thread encodes at a time, about
 _MOST_ROWS = 2**20  # half as many words; with what else a table holds at most 100 MB
 _MOST_TEXT = 2**25
+_MOST_IDS = 2**23
 _KEPT_SPACE = 2**16  # the length of a word whose workspace is kept
 
 
@@ -87,7 +88,7 @@ class _Memory:
         table, space = self.table, self.space
         if length > LONGEST:
             space = workspace_for(length)
-        elif len(table.rows) < _MOST_ROWS and table.used[TEXT] < _MOST_TEXT and table.used[IDS] < _MOST_TEXT:
+        elif len(table.rows) < _MOST_ROWS and table.used[TEXT] < _MOST_TEXT and table.used[IDS] < _MOST_IDS:
             table = grown(table, LONGEST, LONGEST)
         else:  # starting anew costs less than keeping track of what was used last
             table = _table_for(n_bytes)
