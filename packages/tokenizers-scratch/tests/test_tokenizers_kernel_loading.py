@@ -161,6 +161,10 @@ def dot(left, right, start):
     return start
 
 
+def add(left, right):
+    return left + right
+
+
 LEFT, RIGHT = np.arange(4.0), np.arange(4)
 
 
@@ -185,8 +189,9 @@ def test_damaged_machine_code_is_compiled_again(fresh_disk, monkeypatch):
     code.write_bytes(whole[:-1])
     assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
     assert len(code.read_bytes()) == len(whole)
-    code.with_suffix(".json").write_text("{")
-    assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
+    for damaged in ("{", "[]", "{}"):
+        code.with_suffix(".json").write_text(damaged)
+        assert new_kernel(monkeypatch, may_compile=True)(LEFT, RIGHT, 0.5) == 14.5
 
 
 def test_without_any_place_kernels_still_work(fresh_disk, monkeypatch):
@@ -237,16 +242,28 @@ def test_an_edit_of_any_kernel_leads_to_another_folder(fresh_disk):
     assert disk._fingerprint() != before
 
 
-def test_compiling_is_announced_once(fresh_disk, capsys):
+def test_compiling_is_announced_once(fresh_disk, monkeypatch, capsys):
+    monkeypatch.setattr(compiling, "_announced", set())
     for _ in range(2):
         with compiling.compilation("encoder", "the kernels that encode"):
-            pass
+            compiling.entry(dot)(LEFT, RIGHT, 0.5)
+            compiling.entry(add)(1, 2)
     assert (
         capsys.readouterr().err == "tokenizers-scratch: compiling the kernels that encode, once for this machine ...\n"
     )
+    assert disk.is_compiled("encoder")
 
 
-def test_a_failed_compilation_is_not_remembered(fresh_disk, capsys):
+def test_nothing_is_announced_if_nothing_is_compiled(fresh_disk, monkeypatch, capsys):
+    monkeypatch.setattr(compiling, "_announced", set())
+    compiling.entry(add)(1, 2)
+    assert "compiling a kernel," in capsys.readouterr().err
+    with compiling.compilation("encoder", "the kernels that encode"):
+        assert compiling.entry(add)(1, 2) == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_compilation_is_not_remembered(fresh_disk):
     with pytest.raises(OSError), compiling.compilation("encoder", "the kernels that encode"):
         raise OSError
     assert not disk.is_compiled("encoder")

@@ -15,7 +15,7 @@ from threading import Lock
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenizers_scratch.kernels.disk import is_compiled, say_compiled
+from tokenizers_scratch.kernels.disk import say_compiled
 
 if TYPE_CHECKING:
     from tokenizers_scratch.kernels.machine_code import MachineCode
@@ -82,6 +82,7 @@ def _njit(function: Callable[..., Any], **options: Any) -> Any:
 
 def _for_numba(function: FunctionType) -> Any:
     """The function as numba compiles it. What it calls is first replaced, in all modules, by what numba can call."""
+    announce()
     made = {python: make() for python, make in PARTS.items()}
     PARTS.clear()
     for name, module in list(sys.modules.items()):
@@ -92,12 +93,24 @@ def _for_numba(function: FunctionType) -> Any:
     return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+_what = ["a kernel"]
+_announced: set[str] = set()
+
+
 @contextmanager
 def compilation(name: str, what: str) -> Iterator[None]:
-    """Around the first calls of kernels: says so if they have to be compiled, and remembers when they are."""
-    if is_compiled(name):
+    """Around the first calls of kernels: what to call them if they have to be compiled; remembers that they are now."""
+    _what.append(what)
+    try:
         yield
-        return
-    print(f"tokenizers-scratch: compiling {what}, once for this machine ...", file=sys.stderr, flush=True)
-    yield
+    finally:
+        _what.pop()
     say_compiled(name)
+
+
+def announce() -> None:
+    """One line, before kernels are compiled: it takes seconds."""
+    what = _what[-1]
+    if what not in _announced:
+        _announced.add(what)
+        print(f"tokenizers-scratch: compiling {what}, once for this machine ...", file=sys.stderr, flush=True)

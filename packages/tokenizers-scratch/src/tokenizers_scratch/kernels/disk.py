@@ -35,29 +35,19 @@ def cache_directory() -> Path | None:
 
 
 def is_compiled(name: str) -> bool:
-    """Whether this machine has compiled the kernels of this name."""
-    marker = _marker(name)
-    return marker is not None and marker.exists()
+    """Whether the kernels of this name have been compiled, by this machine or one that shares the folder."""
+    directory = cache_directory()
+    return directory is not None and (directory / f"{name}-compiled").exists()
 
 
 def say_compiled(name: str) -> None:
     """Remember that."""
-    marker = _marker(name)
-    if marker is not None:
-        try:
-            marker.touch()
-        except OSError:
-            return  # then the next process asks numba, which knows better, and says that it compiles
-
-
-def _marker(name: str) -> Path | None:
-    import hashlib
-    import platform
-
-    # Machine code is for one kind of processor, and machines may share a home.
-    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:12]
     directory = cache_directory()
-    return directory / f"{name}-compiled-on-{machine}" if directory else None
+    if directory is not None:
+        try:
+            (directory / f"{name}-compiled").touch()
+        except OSError:
+            return  # then small jobs keep to plain Python
 
 
 def _parents() -> Iterator[Path]:

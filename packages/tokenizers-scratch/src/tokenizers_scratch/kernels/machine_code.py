@@ -124,7 +124,10 @@ def _path(function: FunctionType) -> Path | None:
     directory = cache_directory()
     if directory is None:
         return None
-    processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    try:
+        processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    except RuntimeError:  # LLVM does not know the features of every processor
+        processor = llvm.get_host_cpu_name()
     name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
     return directory / f"{name}-{hashlib.sha256(processor.encode()).hexdigest()[:12]}.json"
 
@@ -136,7 +139,9 @@ def _read(path: Path, kinds: list[str]) -> tuple[dict[str, Any], bytes] | None:
         code = path.with_suffix(".o").read_bytes()
     except (OSError, ValueError):
         return None
-    if about["kinds"] != kinds or about["sha256"] != hashlib.sha256(code).hexdigest():
+    if not isinstance(about, dict) or about.get("kinds") != kinds:
+        return None
+    if about.get("sha256") != hashlib.sha256(code).hexdigest():
         return None
     return (about, code) if all(llvm.address_of_symbol(name) is not None for name in about["needs"]) else None
 
