@@ -8,7 +8,7 @@ import numpy as np
 
 from tokenizers_scratch.kernels.arrays import integer
 from tokenizers_scratch.kernels.blocks import word_ends
-from tokenizers_scratch.kernels.compiling import entry, inlined
+from tokenizers_scratch.kernels.compiling import entry, inlined, part
 from tokenizers_scratch.kernels.long_words import LONGEST_SCANNED, Workspace
 from tokenizers_scratch.kernels.merging import merge_word
 from tokenizers_scratch.kernels.ranks import Merges
@@ -100,13 +100,7 @@ def encode(
                 ):
                     _stop(progress, document, i, n_out, length)
                     return 0
-                after = merge_word(data, i, length, merges, out, n_out, space)
-                if length <= LONGEST_SHORT:
-                    add_short(table, slot, low, high)
-                else:
-                    add_long(table, slot, low, data, i, length)
-                _keep_ids(table, slot, out, n_out, after - n_out)
-                n_out = after
+                n_out = _add_word(data, i, length, slot, low, high, merges, table, space, out, n_out)
                 i = end
         ends[document] = n_out
         document += 1
@@ -117,6 +111,30 @@ def encode(
 @inlined
 def _stop(progress: Longs, document: int, i: int, n_out: int, needed: int) -> None:
     progress[DOCUMENT], progress[PLACE], progress[WRITTEN], progress[NEEDED] = document, i, n_out, needed
+
+
+@part
+def _add_word(
+    data: Bytes,
+    i: int,
+    length: int,
+    slot: int,
+    low: np.uint64,
+    high: np.uint64,
+    merges: Merges,
+    table: WordTable,
+    space: Workspace,
+    out: Ids,
+    n_out: int,
+) -> int:
+    """Write the ids of a new word to `out` from `n_out` on, keep them in the free row `slot`; return where they end."""
+    after = merge_word(data, i, length, merges, out, n_out, space)
+    if length <= LONGEST_SHORT:
+        add_short(table, slot, low, high)
+    else:
+        add_long(table, slot, low, data, i, length)
+    _keep_ids(table, slot, out, n_out, after - n_out)
+    return after
 
 
 @inlined

@@ -54,10 +54,10 @@ def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_t
     """The state before the first merge. Word `i` is data[bounds[i, 0] : bounds[i, 1]] and occurs times[i] times.
 
     `byte_order`: the bytes of the first 256 ids. `by_text`: how ties are decided. Raises OverflowError for more than
-    2 GB of different words.
+    700 MB of different words.
     """
     n_places = 257 + int((bounds[:, 1] - bounds[:, 0]).sum()) + len(bounds)
-    if n_places >= 2**31:
+    if 3 * n_places >= 2**31:  # nodes have numbers of 31 bits
         raise OverflowError(f"the different words of the text have {n_places} bytes, more than a training can number")
     n_rows = 2**10
     while n_rows < 4 * min(n_places, 2**16):  # there are no more pairs of bytes than that
