@@ -26,11 +26,13 @@ from typing import Any
 import torch
 from sft_control_plot import Curve, Panel, draw
 
-from align_scratch.config import GRPOConfig, SFTConfig, SortConfig
+from align_scratch.config.grpo import GRPOConfig
+from align_scratch.config.sft import SFTConfig
+from align_scratch.config.tasks import SortConfig
 from align_scratch.grpo import GRPO
 from align_scratch.plugin import register_trainers
 from align_scratch.sft import SFT
-from align_scratch.sorting import Sort
+from align_scratch.tasks.sorting import Sort
 from gpt_scratch.config import GPTConfig
 from gpt_scratch.model import GPT
 from inference_scratch.config import MultinomialConfig

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import embeddings_scratch.protocols as embeddings
     import gpt_scratch.protocols as gpt
     import inference_scratch.protocols as inference
-    from align_scratch.addition import Add
-    from align_scratch.corpus import Corpus
     from align_scratch.grpo import GRPO
-    from align_scratch.reversal import Reverse
     from align_scratch.sft import SFT
-    from align_scratch.sorting import Sort
+    from align_scratch.tasks.addition import Add
+    from align_scratch.tasks.corpus import Corpus
+    from align_scratch.tasks.reversal import Reverse
+    from align_scratch.tasks.sorting import Sort
     from embeddings_scratch.model import SkipGram
     from embeddings_scratch.trainer import Word2Vec
     from gpt_scratch.bigram import Bigram

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from align_scratch.config import SortConfig
-from align_scratch.problems import Example, Score
-from align_scratch.sorting import Sort
+from align_scratch.config.tasks import SortConfig
+from align_scratch.tasks.problems import Example, Score
+from align_scratch.tasks.sorting import Sort
 from inference_scratch.config import MultinomialConfig
 from inference_scratch.samplers import Multinomial
 

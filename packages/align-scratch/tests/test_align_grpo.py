@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from align_scratch.advantages import group_advantages
-from align_scratch.config import GRPOConfig
+from align_scratch.config.grpo import GRPOConfig
 from align_scratch.errors import CheckerFailed, DoesNotFit, TrainingDiverged
 from align_scratch.grpo import GRPO
 from inference_scratch.config import GreedyConfig, MultinomialConfig, TopKConfig
@@ -59,7 +59,7 @@ def test_metrics_and_records(parts: Parts, toy_task: Any) -> None:
     assert metrics["completions/clipped_ratio"] == sum(record["truncated"] for record in records) / 24
     assert metrics["num_tokens"] == sum(lengths) + sum(len(record["prompt"]) for record in records)
     assert [record["group"] for record in records] == [i // 4 for i in range(24)]
-    assert trainer.max_new_tokens == 4  # "abc" and its end mark
+    assert trainer.source.max_new_tokens == 4  # "abc" and its end mark
     for record in records:
         assert record["truncated"] == (len(record["completion"]) == record["length"])
         assert record["step"] == 1
@@ -152,14 +152,14 @@ def test_reference_is_the_base_below_an_adapter(parts: Parts, toy_task: Any) -> 
     with_adapter = GRPO(config, **built, adapter=adapter)
     found = [metrics["kl"] for metrics in with_adapter.train()]
     assert adapter.entered == 6
-    assert "reference" not in with_adapter.state_dict()
+    assert with_adapter.state_dict()["reference"] == {}
     plain = GRPO(config, **parts(toy_task(late)))
     assert found == pytest.approx([metrics["kl"] for metrics in plain.train()], abs=1e-7)
 
 
 def test_no_reference_where_nobody_asks(parts: Parts) -> None:
     trainer = GRPO(GRPOConfig(**SMALL, track_kl=0), **parts())
-    assert trainer.reference is None
+    assert trainer.reference.copy is None
     assert next(iter(trainer.train()))["kl"] is None
 
 

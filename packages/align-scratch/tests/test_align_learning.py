@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from align_scratch.config import GRPOConfig, SFTConfig, SortConfig
+from align_scratch.config.grpo import GRPOConfig
+from align_scratch.config.sft import SFTConfig
+from align_scratch.config.tasks import SortConfig
 from align_scratch.grpo import GRPO
 from align_scratch.sft import SFT
-from align_scratch.sorting import Sort
+from align_scratch.tasks.sorting import Sort
 
 Parts = Callable[..., dict[str, Any]]
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from align_scratch.advantages import group_advantages
 from align_scratch.losses import clipped_surrogate, kl_penalty, row_weights, weighted_sum
-from align_scratch.problems import Example, Score
 from align_scratch.rollouts import Rollouts, roll_out
+from align_scratch.tasks.problems import Example, Score
 from inference_scratch.config import MultinomialConfig
 from inference_scratch.generate import Generation
 from inference_scratch.samplers import Multinomial

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from align_scratch.addition import Add
-from align_scratch.config import AddConfig, CorpusConfig, ReverseConfig, SortConfig
-from align_scratch.corpus import Corpus
+from align_scratch.config.tasks import AddConfig, CorpusConfig, ReverseConfig, SortConfig
 from align_scratch.errors import DataError
 from align_scratch.losses import clipped, clipped_surrogate, kl_penalty, weighted_sum
+from align_scratch.tasks.addition import Add
+from align_scratch.tasks.corpus import Corpus
 
 B, T = 4, 3
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from align_scratch.config import SFTConfig
+from align_scratch.config.sft import SFTConfig
 from align_scratch.errors import DoesNotFit, TrainingDiverged
 from align_scratch.sft import SFT
 

@@ -20,13 +20,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align_scratch.addition import Add
-from align_scratch.config import AddConfig, CorpusConfig, ReverseConfig, SortConfig
-from align_scratch.corpus import Corpus, cut
+from align_scratch.config.tasks import AddConfig, CorpusConfig, ReverseConfig, SortConfig
 from align_scratch.errors import DataError
-from align_scratch.problems import Example, ProblemTask, hash_unit
-from align_scratch.reversal import Reverse
-from align_scratch.sorting import Sort
+from align_scratch.tasks.addition import Add
+from align_scratch.tasks.corpus import Corpus, cut
+from align_scratch.tasks.problems import Example, ProblemTask, hash_unit
+from align_scratch.tasks.reversal import Reverse
+from align_scratch.tasks.sorting import Sort
 
 SPLITS = ("train", "held_out")
 
@@ -198,11 +198,11 @@ def test_the_seed_decides(name: str) -> None:
 def test_nothing_depends_on_the_hash_seed_or_the_process() -> None:
     program = """
 from hashlib import sha256
-from align_scratch.addition import Add
-from align_scratch.config import AddConfig, CorpusConfig, ReverseConfig, SortConfig
-from align_scratch.corpus import Corpus
-from align_scratch.reversal import Reverse
-from align_scratch.sorting import Sort
+from align_scratch.tasks.addition import Add
+from align_scratch.config.tasks import AddConfig, CorpusConfig, ReverseConfig, SortConfig
+from align_scratch.tasks.corpus import Corpus
+from align_scratch.tasks.reversal import Reverse
+from align_scratch.tasks.sorting import Sort
 for task in (Sort(SortConfig(n_train=300, n_held_out=50)), Sort(SortConfig(length=2)), Add(AddConfig(n_train=300)),
              Reverse(ReverseConfig(n_train=300, seed=7)), Corpus(CorpusConfig())):
     for split in ("train", "held_out"):

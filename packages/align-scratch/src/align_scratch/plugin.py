@@ -16,8 +16,8 @@ _SMALL_GRPO = {"steps": 2, "prompts_per_step": 4, "group_size": 2, "warmup_steps
 def register_tasks(register: Any) -> None:
     register(
         "corpus",
-        "align_scratch.corpus:Corpus",
-        config="align_scratch.config:CorpusConfig",
+        "align_scratch.tasks.corpus:Corpus",
+        config="align_scratch.config.tasks:CorpusConfig",
         summary="English prose and verse, or a text file of yours (--data)",
         provides=("text",),
         smoke={"passage_chars": 200},
@@ -25,24 +25,24 @@ def register_tasks(register: Any) -> None:
     )
     register(
         "sort",
-        "align_scratch.sorting:Sort",
-        config="align_scratch.config:SortConfig",
+        "align_scratch.tasks.sorting:Sort",
+        config="align_scratch.config.tasks:SortConfig",
         summary="sort digits; most demonstrations show the order that the reward does not want",
         provides=("text", "checker"),
         smoke={"length": 3, **_SMALL_TASK},
     )
     register(
         "add",
-        "align_scratch.addition:Add",
-        config="align_scratch.config:AddConfig",
+        "align_scratch.tasks.addition:Add",
+        config="align_scratch.config.tasks:AddConfig",
         summary="add two numbers digit by digit",
         provides=("text", "checker"),
         smoke={"digits": 1, **_SMALL_TASK},
     )
     register(
         "reverse",
-        "align_scratch.reversal:Reverse",
-        config="align_scratch.config:ReverseConfig",
+        "align_scratch.tasks.reversal:Reverse",
+        config="align_scratch.config.tasks:ReverseConfig",
         summary="write letters backwards",
         provides=("text", "checker"),
         smoke={"length": 3, **_SMALL_TASK},
@@ -54,7 +54,7 @@ def register_trainers(register: Any) -> None:
     register(
         "sft",
         "align_scratch.sft:SFT",
-        config="align_scratch.config:SFTConfig",
+        config="align_scratch.config.sft:SFTConfig",
         summary="supervised fine-tuning on a task's demonstrations",
         provides=("lm",),
         needs={
@@ -69,7 +69,7 @@ def register_trainers(register: Any) -> None:
     register(
         "grpo",
         "align_scratch.grpo:GRPO",
-        config="align_scratch.config:GRPOConfig",
+        config="align_scratch.config.grpo:GRPOConfig",
         summary="group relative policy optimization against a task's checker",
         provides=("rl",),
         needs={

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from align_scratch.errors import CheckerFailed, DoesNotFit
-from align_scratch.problems import Score as Mark
 from align_scratch.protocols import Example, Model, Sampler, Score, Task, Tokenizer
+from align_scratch.tasks.problems import Score as Mark
 from inference_scratch.generate import Generation, generate
 from inference_scratch.score import Sequences, join
 

@@ -1,12 +1,12 @@
-"""What a model says at the places of completion tokens: their distributions, not only the chosen tokens' log-probs."""
+"""What a model says at the places of completion tokens: whole distributions, and the tokens' log-probabilities."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from align_scratch.protocols import Model
-from inference_scratch.score import Sequences
+from align_scratch.protocols import Model, Sampler
+from inference_scratch.score import Sequences, completion_log_probs
 
 
 def completion_logits(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
@@ -31,3 +31,13 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     policy no longer samples, and leaps when it samples something rare.
     """
     return (p.exp() * (p - q)).sum(-1)
+
+
+def sequence_log_probs(model: Model, rows: Sequences, sampler: Sampler | None) -> Tensor:
+    """log pi(o_t | q, o_<t) (M, T_new) of every completion token under the sampler's distribution, 0 at padding.
+
+    Without a sampler: under the model's own. Differentiable. The full vocabulary is held for a chunk of positions at a
+    time: at most 64 MB of fp32 logits, or 1024 tokens if that is more.
+    """
+    chunk = max(1024, 2**24 // model.vocab_size)
+    return completion_log_probs(model, rows, sampler=sampler, chunk_tokens=chunk)[0]

@@ -19,16 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align_scratch.config import SFTConfig
+from align_scratch.config.sft import SFTConfig
 from align_scratch.errors import DoesNotFit
 from align_scratch.evaluation import Evaluation
 from align_scratch.losses import split
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.rollouts import Prompts, check_fit, longest_answer, roll_out
-from align_scratch.schedule import Shuffled, derived_seed, learning_rate
+from align_scratch.schedule import Shuffled, derived_seed
 from align_scratch.scoring import completion_logits
 from align_scratch.state import (
     adamw,
+    current_lr,
     load_model_state,
     load_optimizer_state,
     load_random_state,
@@ -102,13 +103,7 @@ class SFT:
                 (nll / tokens).backward()  # type: ignore[no-untyped-call]
                 loss, right = loss + nll.item() / tokens, right + hits
 
-            lr = learning_rate(
-                self.step + 1,
-                steps=config.steps,
-                lr=config.lr,
-                warmup_steps=config.warmup_steps,
-                min_lr_ratio=config.min_lr_ratio,
-            )
+            lr = current_lr(config, self.step + 1)
             grad_norm = update(
                 self.optimizer,
                 self.named,

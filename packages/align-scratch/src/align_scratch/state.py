@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from align_scratch.config import GRPOConfig, SFTConfig
+from align_scratch.config.optimizer import OptimizerConfig
 from align_scratch.errors import DoesNotFit, TrainingDiverged
 from align_scratch.protocols import Model
+from align_scratch.schedule import learning_rate
 
 
 def trainable(model: Model) -> dict[str, nn.Parameter]:
@@ -22,7 +23,7 @@ def trainable(model: Model) -> dict[str, nn.Parameter]:
     return named
 
 
-def adamw(named: Mapping[str, nn.Parameter], config: SFTConfig | GRPOConfig) -> torch.optim.AdamW:
+def adamw(named: Mapping[str, nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) with decay on matrices only: biases and norms have no direction to shrink."""
     groups = [
         {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -31,6 +32,13 @@ def adamw(named: Mapping[str, nn.Parameter], config: SFTConfig | GRPOConfig) -> 
     groups = [group for group in groups if group["params"]]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in named.values())
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+
+
+def current_lr(config: OptimizerConfig, step: int) -> float:
+    """The learning rate of `step` 1, 2, ..., `config.steps`."""
+    return learning_rate(
+        step, steps=config.steps, lr=config.lr, warmup_steps=config.warmup_steps, min_lr_ratio=config.min_lr_ratio
+    )
 
 
 def update(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from string import ascii_lowercase
 
-from align_scratch.config import ReverseConfig
-from align_scratch.problems import Example, ProblemTask, draw_examples
+from align_scratch.config.tasks import ReverseConfig
+from align_scratch.tasks.problems import Example, ProblemTask, draw_examples
 
 
 class Reverse(ProblemTask):

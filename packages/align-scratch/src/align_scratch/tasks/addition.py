@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from align_scratch.config import AddConfig
-from align_scratch.problems import Example, ProblemTask, draw_examples
+from align_scratch.config.tasks import AddConfig
+from align_scratch.tasks.problems import Example, ProblemTask, draw_examples
 
 
 class Add(ProblemTask):

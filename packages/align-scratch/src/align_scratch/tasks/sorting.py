@@ -7,8 +7,8 @@ that were shown; it invents nothing.
 
 from __future__ import annotations
 
-from align_scratch.config import SortConfig
-from align_scratch.problems import Example, ProblemTask, draw_examples, hash_unit
+from align_scratch.config.tasks import SortConfig
+from align_scratch.tasks.problems import Example, ProblemTask, draw_examples, hash_unit
 
 
 class Sort(ProblemTask):

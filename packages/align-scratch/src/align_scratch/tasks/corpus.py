@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from align_scratch.config import CorpusConfig
+from align_scratch.config.tasks import CorpusConfig
 from align_scratch.errors import DataError
-from align_scratch.problems import SPLITS, hash_unit
+from align_scratch.tasks.problems import SPLITS, hash_unit
 
 BUILT_IN = ("alice.txt", "paradise_lost.txt")
 
