@@ -32,8 +32,8 @@ ORACLES: dict[str, list[str]] = {
     "embeddings-scratch": ["scipy"],
     "gpt-scratch": ["transformers"],
     "inference-scratch": ["transformers", "scipy"],
-    "align-scratch": [],
-    "papers-scratch": [],
+    "align-scratch": ["pyarrow", "scipy", "trl"],
+    "papers-scratch": ["trl"],
 }
 """What the tests of a package compare against and the package itself does not need."""
 
