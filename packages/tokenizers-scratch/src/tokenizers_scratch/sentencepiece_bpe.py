@@ -1,7 +1,7 @@
 """BPE as sentencepiece has it, on characters, as a textbook would write it: what the fast version is held to.
 
 Training: again and again the most frequent pair of neighbours within a word becomes one piece; of equally frequent
-pairs the one that makes the shorter piece, then the smaller by code points. A pair that would make a piece that is
+pairs the one that makes the shorter piece, then the smaller by code points, then has the shorter left part. A pair that would make a piece that is
 there already, or one that is too long or of two scripts, is never merged. A piece's score is minus its rank; characters
 follow the merges, the most frequent first.
 
@@ -72,7 +72,7 @@ def learn_pieces(
         found = [pair for pair in counts if counts[pair] >= min_frequency and "".join(pair) not in pieces]
         if not found:
             break
-        pair = min(found, key=lambda pair: (-counts[pair], len(pair[0] + pair[1]), pair[0] + pair[1]))
+        pair = min(found, key=lambda pair: (-counts[pair], len(pair[0] + pair[1]), pair[0] + pair[1], len(pair[0])))
         words = merge_pair_in_words(words, pair)
         pieces["".join(pair)] = None
     return list(pieces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tokenizers_scratch import sentencepiece_bpe as reference
+from tokenizers_scratch.scripts import ANY
 from tokenizers_scratch.subword_kernels import kernels
 from tokenizers_scratch.unigram_reference import Kinds, one_kind
 
@@ -36,12 +37,17 @@ def learn_pieces(
         )
     import numpy as np  # here, because loading it costs more than a small job
 
-    from tokenizers_scratch.kernels.flat import number_characters, room_at
+    from tokenizers_scratch.kernels.flat import number_characters
 
-    words = list(word_counts)
-    codes, characters, starts = number_characters(words)
-    room = room_at(codes, starts, [kind_of(character) for character in characters], max_piece_length)
-    counts = np.fromiter(word_counts.values(), np.int64, len(words))
-    learned = kernel.learn_pieces(codes, starts, counts, room, n_merges=n_merges, min_frequency=min_frequency)
-    text = "".join(words)
-    return [text[start : start + length] for start, length in learned]
+    codes, characters, starts = number_characters(list(word_counts))
+    learned = kernel.learn_pieces(
+        codes,
+        starts,
+        np.fromiter(word_counts.values(), np.int64, len(word_counts)),
+        np.array([ANY, *map(kind_of, characters)], np.int32),
+        n_merges=n_merges,
+        min_frequency=min_frequency,
+        max_piece_length=max_piece_length,
+    )
+    names = ["", *characters]
+    return ["".join(map(names.__getitem__, piece.tolist())) for piece in learned]

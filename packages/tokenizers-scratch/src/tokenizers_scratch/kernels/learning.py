@@ -1,7 +1,7 @@
 """Learn merges from counted words. The result is that of `bpe_reference.learn_merges`, tie rules included.
 
-The words lie one behind the other with a border between them, one place a byte. A token sits where its first byte is;
-at its last byte stands how long it is, and between the two nothing. So the length of a token leads to the next one, the
+The words lie one behind the other with a border between them, one place a letter, which for byte-level BPE is a byte
+and for sentencepiece's (`sentencepieces.py`) a character. A token sits where its first letter is; at its last stands how long it is, and between the two nothing. So the length of a token leads to the next one, the
 place before it to the previous one, and all are near in memory. Each pair of neighbours has a row with its count and a
 list of the places where it was seen, in order: a merge walks this list and corrects the counts around. Pairs wait in a
 heap; an entry may promise too much, and is then put back with the true count when it comes up.
@@ -16,24 +16,25 @@ import numpy as np
 from tokenizers_scratch.kernels.arrays import integer
 from tokenizers_scratch.kernels.compiling import entry, inlined, part
 from tokenizers_scratch.kernels.machine import prefetch
-from tokenizers_scratch.kernels.pair_heap import COUNT, KEY, Tokens, pop_pair, push_pair
+from tokenizers_scratch.kernels.pair_heap import COUNT, ID, KEY, Tokens, pop_pair, push_pair
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tokenizers_scratch.kernels.arrays import Bytes, Ints, Longs
 
 DONE, GROW, PAUSE = 0, 1, 2
 """What `learn` answers: there is nothing left to merge, call again after `grown`, or simply call again."""
 
-TOKENS, PAIRS, ENTRIES, NODES = 0, 1, 2, 3
+TOKENS, PAIRS, ENTRIES, NODES, PLACES = 0, 1, 2, 3, 4
 """Places in `used`."""
 
 _BORDER, _NOTHING = -1, -2  # symbols; below them, minus the length of the token that ends there
-_KEY, _COUNT, _FIRST, _LAST = 0, 1, 2, 3
-_LINK, _WEIGHT = 0, 1
+_KEY, COUNTED, FIRST, _LAST = 0, 1, 2, 3
+LINK, _WEIGHT = 0, 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
-_ID = 2**31 - 1
-_PLACE = 2**32 - 1
+PLACE = 2**32 - 1
 _AHEAD = 32  # places of a list that are looked at before they are merged
 
 
@@ -45,51 +46,60 @@ class Learning(NamedTuple):
     nodes: Longs  # (nodes, 2) next node << 32 | place, how often the word at the place occurs
     heap: Longs  # (entries, 2)
     fresh: Longs  # (entries,) keys of the pairs that a merge made
-    tokens: Tokens  # their text is that of all places; the first 256 are the first 256 tokens
+    tokens: Tokens  # their text is that of all places; the letters come first, and are the first tokens
     merged: Ints  # (merges, 2) ids
-    used: Longs  # (4,)
+    used: Longs  # (5,)
 
 
 def first_state(data: Bytes, bounds: Longs, times: Longs, byte_order: Bytes, n_tokens: int, by_text: int) -> Learning:
     """The state before the first merge. Word `i` is data[bounds[i, 0] : bounds[i, 1]] and occurs times[i] times.
 
-    `byte_order`: the bytes of the first 256 ids. `by_text`: how ties are decided. Raises OverflowError for more than
-    700 MB of different words.
+    `byte_order`: the bytes of the first 256 ids. `by_text`: how ties are decided.
     """
-    n_places = 257 + int((bounds[:, 1] - bounds[:, 0]).sum()) + len(bounds)
+    state = empty_state(bounds, byte_order, n_tokens, 2**16)
+    id_of_byte = np.argsort(byte_order).astype(np.int32)
+    place_words(data, bounds, times, id_of_byte, state, by_text)
+    return state
+
+
+def empty_state(bounds: Longs, letters: Bytes | Ints, n_tokens: int, n_pairs: int) -> Learning:
+    """Room for these words, and for so many pairs of letters, if there can be so many.
+
+    `letters`: of the first tokens. Raises OverflowError for words of more than 700 million letters.
+    """
+    n_letters = letters.size
+    n_places = n_letters + 1 + int((bounds[:, 1] - bounds[:, 0]).sum()) + len(bounds)
     if 3 * n_places >= 2**31:  # nodes have numbers of 31 bits
-        raise OverflowError(f"the different words of the text have {n_places} bytes, more than a training can number")
+        raise OverflowError(f"the different words of the text have {n_places} letters, more than a training can number")
     n_rows = 2**10
-    while n_rows < 4 * min(n_places, 2**16):  # there are no more pairs of bytes than that
+    while n_rows < 4 * min(n_places, n_pairs):
         n_rows *= 2
     tokens = Tokens(
-        text=np.empty(n_places, np.uint8),
+        text=np.empty(n_places, letters.dtype),
         examples=np.arange(n_tokens, dtype=np.int32),
         lengths=np.ones(n_tokens, np.int32),
     )
-    state = Learning(
+    tokens.text[:n_letters] = letters
+    return Learning(
         symbols=np.full(n_places, _BORDER, np.int32),
         rows=np.full((n_rows, 4), -1, np.int64),
         nodes=np.empty((3 * n_places, 2), np.int64),  # a merge adds two nodes at most, and takes a place away
         heap=np.empty((n_rows, 2), np.int64),
         fresh=np.empty(n_rows, np.int64),
         tokens=tokens,
-        merged=np.empty((n_tokens - 256, 2), np.int32),
-        used=np.array([256, 0, 0, 0], np.int64),
+        merged=np.empty((n_tokens - n_letters, 2), np.int32),
+        used=np.array([n_letters, 0, 0, 0, n_letters + 1], np.int64),
     )
-    tokens.text[:256] = byte_order
-    id_of_byte = np.argsort(byte_order).astype(np.int32)
-    place_words(data, bounds, times, id_of_byte, state, by_text)
-    return state
 
 
 def grown(state: Learning) -> Learning:
     """The same state with room for more pairs."""
     rows = np.full((2 * len(state.rows), 4), -1, np.int64)
     move_rows(state.rows, rows)
-    heap = np.empty((len(rows), 2), np.int64)
+    heap, fresh = np.empty((len(rows), 2), np.int64), np.empty(len(rows), np.int64)
     heap[: len(state.heap)] = state.heap
-    return state._replace(rows=rows, heap=heap, fresh=np.empty(len(rows), np.int64))
+    fresh[: len(state.fresh)] = state.fresh
+    return state._replace(rows=rows, heap=heap, fresh=fresh)
 
 
 @entry
@@ -97,7 +107,7 @@ def move_rows(rows: Longs, larger: Longs) -> None:
     """Copy the rows of all pairs to where they belong in a larger, empty table."""
     for old in range(rows.shape[0]):
         if rows[old, _KEY] >= 0:
-            slot = _row_of(larger, rows[old, _KEY])
+            slot = row_of(larger, rows[old, _KEY])
             for column in range(4):
                 larger[slot, column] = rows[old, column]
 
@@ -105,45 +115,61 @@ def move_rows(rows: Longs, larger: Longs) -> None:
 @entry
 def place_words(data: Bytes, bounds: Longs, times: Longs, id_of_byte: Ints, state: Learning, by_text: int) -> None:
     """Lay out the words, list all pairs, and fill the heap."""
-    symbols, text, rows, nodes, used = state.symbols, state.tokens.text, state.rows, state.nodes, state.used
-    n_fresh = 0
-    place = 257
-    for word in range(bounds.shape[0]):
-        for i in range(bounds[word, 0], bounds[word, 1]):
+    count_pairs(data, bounds, times, id_of_byte, state, 0)
+    list_pairs(bounds, times, state)
+    push_fresh(state, state.used[PAIRS], 1, by_text)
+
+
+@part
+def count_pairs(data: Any, bounds: Longs, times: Longs, id_of: Ints, state: Learning, word: int) -> int:
+    """Lay out the words from `word` on, and count their pairs; the first for whose pairs there may be no room, or none.
+
+    `id_of`: the id of each letter.
+    """
+    symbols, text, rows, used = state.symbols, state.tokens.text, state.rows, state.used
+    while word < bounds.shape[0]:
+        start, stop = bounds[word, 0], bounds[word, 1]
+        if 2 * min(used[PAIRS] + stop - start, id_of.size * id_of.size) > rows.shape[0]:
+            return word
+        place = used[PLACES]
+        for i in range(start, stop):
             text[place] = data[i]
-            symbols[place] = id_of_byte[data[i]]
-            if i > bounds[word, 0]:
-                slot = _row_of(rows, _key(symbols[place - 1], symbols[place]))
+            symbols[place] = id_of[data[i]]
+            if i > start:
+                key = _key(symbols[place - 1], symbols[place])
+                slot = row_of(rows, key)
                 if rows[slot, _KEY] < 0:
-                    rows[slot, _KEY], rows[slot, _COUNT], rows[slot, _FIRST] = (
-                        _key(symbols[place - 1], symbols[place]),
-                        0,
-                        0,
-                    )
-                    state.fresh[n_fresh] = rows[slot, _KEY]
-                    n_fresh += 1
-                rows[slot, _COUNT] += times[word]
-                rows[slot, _FIRST] += 1  # for now, how many places the list will have
+                    rows[slot, _KEY], rows[slot, COUNTED], rows[slot, FIRST] = key, 0, 0
+                    state.fresh[used[PAIRS]] = key
+                    used[PAIRS] += 1
+                rows[slot, COUNTED] += times[word]
+                rows[slot, FIRST] += 1  # for now, how many places the list will have
             place += 1
-        place += 1  # the border
-    used[PAIRS] = n_fresh
-    for k in range(n_fresh):  # the nodes of a list lie one behind the other, so that it is quick to walk
-        slot = _row_of(rows, state.fresh[k])
+        used[PLACES] = place + 1  # behind the border
+        word += 1
+    return word
+
+
+@part
+def list_pairs(bounds: Longs, times: Longs, state: Learning) -> None:
+    """List the places of all pairs that were counted."""
+    symbols, rows, nodes, used = state.symbols, state.rows, state.nodes, state.used
+    for k in range(used[PAIRS]):  # the nodes of a list lie one behind the other, so that it is quick to walk
+        slot = row_of(rows, state.fresh[k])
         first = used[NODES]
-        used[NODES] += rows[slot, _FIRST]
-        rows[slot, _FIRST], rows[slot, _LAST] = first, first - 1
-    place = 257
+        used[NODES] += rows[slot, FIRST]
+        rows[slot, FIRST], rows[slot, _LAST] = first, first - 1
+    place = used[TOKENS] + 1
     for word in range(bounds.shape[0]):
         for _ in range(bounds[word, 0] + 1, bounds[word, 1]):
-            slot = _row_of(rows, _key(symbols[place], symbols[place + 1]))
+            slot = row_of(rows, _key(symbols[place], symbols[place + 1]))
             rows[slot, _LAST] += 1
             node = rows[slot, _LAST]
-            nodes[node, _LINK], nodes[node, _WEIGHT] = (node + 1) << 32 | place, times[word]
+            nodes[node, LINK], nodes[node, _WEIGHT] = (node + 1) << 32 | place, times[word]
             place += 1
         place += 2 if bounds[word, 1] > bounds[word, 0] else 1
-    for k in range(n_fresh):
-        nodes[rows[_row_of(rows, state.fresh[k]), _LAST], _LINK] |= -1 << 32
-    _push_fresh(state, n_fresh, 1, by_text)
+    for k in range(used[PAIRS]):
+        nodes[rows[row_of(rows, state.fresh[k]), _LAST], LINK] |= -1 << 32
 
 
 @entry
@@ -157,13 +183,12 @@ def learn(state: Learning, min_frequency: int, longest: int, by_text: int, most_
         new = used[TOKENS]
         if new == lengths.shape[0] or used[ENTRIES] == 0:
             return DONE
-        room = 2 * new + 2  # each pair that a merge makes has the new token at one side
-        if 2 * (used[PAIRS] + room) > state.rows.shape[0] or used[ENTRIES] + room > heap.shape[0]:
+        if is_tight(state):
             return GROW
         promised, key = heap[0, COUNT], heap[0, KEY]
         pop_pair(heap, used[ENTRIES], state.tokens, by_text)
         used[ENTRIES] -= 1
-        count = state.rows[_row_of(state.rows, key), _COUNT]
+        count = state.rows[row_of(state.rows, key), COUNTED]
         if count < promised:
             if count >= min_frequency:
                 push_pair(heap, used[ENTRIES], count, key, state.tokens, by_text)
@@ -171,32 +196,39 @@ def learn(state: Learning, min_frequency: int, longest: int, by_text: int, most_
             continue
         if count < min_frequency:
             return DONE
-        left, right = key >> 31, key & _ID
-        if integer(lengths[left]) + lengths[right] > longest:
+        if integer(lengths[key >> 31]) + lengths[key & ID] > longest:
             continue
-        state.merged[new - 256, 0], state.merged[new - 256, 1] = left, right
-        lengths[new] = lengths[left] + lengths[right]
-        used[TOKENS] += 1
-        n_fresh = _merge(state, key, new)
-        _push_fresh(state, n_fresh, min_frequency, by_text)
+        push_fresh(state, merge(state, key), min_frequency, by_text)
         most_merges -= 1
     return PAUSE
 
 
+@inlined
+def is_tight(state: Learning) -> bool:
+    """Whether there may be too little room for the pairs of one more merge: each has the new token at one side."""
+    room = 2 * state.used[TOKENS] + 2
+    return 2 * (state.used[PAIRS] + room) > state.rows.shape[0] or state.used[ENTRIES] + room > state.heap.shape[0]  # type: ignore[no-any-return]
+
+
 @part
-def _merge(state: Learning, key: int, new: int) -> int:
-    """Replace a pair by the token `new` wherever it is, from left to right; return how many pairs are in `fresh`."""
-    symbols, rows, nodes, lengths = state.symbols, state.rows, state.nodes, state.tokens.lengths
-    left, right = key >> 31, key & _ID
+def merge(state: Learning, key: int) -> int:
+    """Replace a pair by a new token wherever it is, from left to right; return how many pairs are in `fresh`."""
+    symbols, rows, nodes, lengths, used = state.symbols, state.rows, state.nodes, state.tokens.lengths, state.used
+    left, right = key >> 31, key & ID
+    new = used[TOKENS]
+    n_letters = lengths.shape[0] - state.merged.shape[0]
+    state.merged[new - n_letters, 0], state.merged[new - n_letters, 1] = left, right
+    lengths[new] = lengths[left] + lengths[right]
+    used[TOKENS] += 1
     n_fresh = 0
-    node = rows[_row_of(rows, key), _FIRST]
+    node = rows[row_of(rows, key), FIRST]
     while node >= 0:
         _look_ahead(state, node, left, right, new)
         for _ in range(_AHEAD):
             if node < 0:
                 break
-            place, weight = nodes[node, _LINK] & _PLACE, nodes[node, _WEIGHT]
-            node = nodes[node, _LINK] >> 32
+            place, weight = nodes[node, LINK] & PLACE, nodes[node, _WEIGHT]
+            node = nodes[node, LINK] >> 32
             second = place + lengths[left]
             if symbols[place] != left or symbols[second] != right:
                 continue
@@ -207,12 +239,12 @@ def _merge(state: Learning, key: int, new: int) -> int:
             state.tokens.examples[new] = place
             previous = _previous(symbols, place)
             if previous >= 0:
-                rows[_row_of(rows, _key(symbols[previous], left)), _COUNT] -= weight
+                rows[row_of(rows, _key(symbols[previous], left)), COUNTED] -= weight
                 n_fresh = _add(state, _key(symbols[previous], new), weight, previous, n_fresh)
             if symbols[end] != _BORDER:
-                rows[_row_of(rows, _key(right, symbols[end])), _COUNT] -= weight
+                rows[row_of(rows, _key(right, symbols[end])), COUNTED] -= weight
                 n_fresh = _add(state, _key(new, symbols[end]), weight, place, n_fresh)
-    rows[_row_of(rows, key), _COUNT] = 0
+    rows[row_of(rows, key), COUNTED] = 0
     return n_fresh
 
 
@@ -224,13 +256,13 @@ def _look_ahead(state: Learning, node: int, left: int, right: int, new: int) -> 
     for _ in range(_AHEAD):
         if node < 0:
             break
-        prefetch(symbols, nodes[node, _LINK] & _PLACE)
-        node = nodes[node, _LINK] >> 32
+        prefetch(symbols, nodes[node, LINK] & PLACE)
+        node = nodes[node, LINK] >> 32
     node = first
     for _ in range(_AHEAD):
         if node < 0:
             break
-        place, node = nodes[node, _LINK] & _PLACE, nodes[node, _LINK] >> 32
+        place, node = nodes[node, LINK] & PLACE, nodes[node, LINK] >> 32
         end = place + lengths[left] + lengths[right]
         if symbols[place] != left or symbols[place + lengths[left]] != right:
             continue
@@ -265,7 +297,7 @@ def _first_row(rows: Longs, key: int) -> int:
 
 
 @inlined
-def _row_of(rows: Longs, key: int) -> int:
+def row_of(rows: Longs, key: int) -> int:
     """The row of a pair, or the free row where it belongs."""
     slot = _first_row(rows, key)
     while rows[slot, _KEY] != key and rows[slot, _KEY] >= 0:
@@ -279,26 +311,26 @@ def _add(state: Learning, key: int, weight: int, place: int, n_fresh: int) -> in
     rows, nodes, used = state.rows, state.nodes, state.used
     node = used[NODES]
     used[NODES] += 1
-    nodes[node, _LINK], nodes[node, _WEIGHT] = -1 << 32 | place, weight
-    slot = _row_of(rows, key)
+    nodes[node, LINK], nodes[node, _WEIGHT] = -1 << 32 | place, weight
+    slot = row_of(rows, key)
     if rows[slot, _KEY] < 0:
-        rows[slot, _KEY], rows[slot, _COUNT], rows[slot, _FIRST] = key, weight, node
+        rows[slot, _KEY], rows[slot, COUNTED], rows[slot, FIRST] = key, weight, node
         used[PAIRS] += 1
         state.fresh[n_fresh] = key
         n_fresh += 1
     else:
-        rows[slot, _COUNT] += weight
+        rows[slot, COUNTED] += weight
         last = rows[slot, _LAST]
-        nodes[last, _LINK] = node << 32 | (nodes[last, _LINK] & _PLACE)
+        nodes[last, LINK] = node << 32 | (nodes[last, LINK] & PLACE)
     rows[slot, _LAST] = node
     return n_fresh
 
 
 @part
-def _push_fresh(state: Learning, n_fresh: int, min_frequency: int, by_text: int) -> None:
+def push_fresh(state: Learning, n_fresh: int, min_frequency: int, by_text: int) -> None:
     """Put the pairs in `fresh` on the heap. Their counts are final: later merges only take away."""
     for i in range(n_fresh):
-        count = state.rows[_row_of(state.rows, state.fresh[i]), _COUNT]
+        count = state.rows[row_of(state.rows, state.fresh[i]), COUNTED]
         if count >= min_frequency:
             push_pair(state.heap, state.used[ENTRIES], count, state.fresh[i], state.tokens, by_text)
             state.used[ENTRIES] += 1

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 COUNT, KEY = 0, 1
 """Columns of a heap."""
 
-_ID = 2**31 - 1
+ID = 2**31 - 1
+"""What of a key is the right id."""
+
+
+BY_IDS, BY_BYTES, BY_PIECE = 0, 1, 2
+"""Which of equally frequent pairs is first: that with the smaller ids, that with the greater left bytes, then right
+bytes, or that which makes the shorter piece, then the smaller one, then has the shorter left part."""
 
 
 class Tokens(NamedTuple):
-    """The bytes of the tokens, by places in a text where they occur."""
+    """The letters of the tokens, by places in a text where they occur."""
 
-    text: Bytes
+    text: Bytes | Ints
     examples: Ints  # (tokens,) a place
     lengths: Ints  # (tokens,)
 
@@ -62,17 +68,38 @@ def _is_first(count: int, key: int, other_count: int, other_key: int, tokens: To
     """Whether a pair is merged before another: it is more frequent, or as frequent and the tie rule says so."""
     if count != other_count:
         return count > other_count
-    if by_text:
+    if by_text == BY_IDS:
+        return key < other_key
+    if by_text == BY_BYTES:
         return _is_greater_text(key, other_key, tokens)
-    return key < other_key
+    return _is_smaller_piece(key, other_key, tokens)
 
 
 @part
 def _is_greater_text(key: int, other: int, tokens: Tokens) -> bool:
     order = _compare_text(key >> 31, other >> 31, tokens)
     if order == 0:
-        order = _compare_text(key & _ID, other & _ID, tokens)
+        order = _compare_text(key & ID, other & ID, tokens)
     return order > 0
+
+
+@part
+def _is_smaller_piece(key: int, other: int, tokens: Tokens) -> bool:
+    left, right = key >> 31, key & ID
+    other_left, other_right = other >> 31, other & ID
+    split, other_split = integer(tokens.lengths[left]), integer(tokens.lengths[other_left])
+    length, other_length = split + tokens.lengths[right], other_split + tokens.lengths[other_right]
+    if length != other_length:
+        return length < other_length
+    first, other_first = integer(tokens.examples[left]), integer(tokens.examples[other_left])
+    for i in range(length):
+        if i == split:
+            first = integer(tokens.examples[right]) - split
+        if i == other_split:
+            other_first = integer(tokens.examples[other_right]) - other_split
+        if tokens.text[first + i] != tokens.text[other_first + i]:
+            return tokens.text[first + i] < tokens.text[other_first + i]
+    return split < other_split
 
 
 @part
