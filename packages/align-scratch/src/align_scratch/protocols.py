@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from inference_scratch.score import Sequences
+
 
 class Model(Protocol):
     """An `nn.Module` for next-token prediction. Rows are padded on the right; `lengths` (B,) says what is real."""
@@ -83,3 +85,14 @@ class Task(Protocol):
         ...
 
     def check(self, example: Any, completion: str, /) -> Score: ...
+
+
+class Scorer(Protocol):
+    """Something that values whole sequences, such as a trained reward model; higher is better."""
+
+    def score(self, rows: Sequences, /) -> Tensor:
+        """Rows of prompt and completion, with the end mark where the completion ended -> (N,) fp32, without gradients.
+
+        Neither the padding nor the other rows of the batch change a row's score.
+        """
+        ...
