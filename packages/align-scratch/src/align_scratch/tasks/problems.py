@@ -37,6 +37,16 @@ class Score:
     explanation: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two completions of one prompt, of which `chosen` is preferred, by at least `margin` if one is stated."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float | None = None
+
+
 def hash_unit(text: str, key: str) -> float:
     """A number in [0, 1) that `text` alone decides; another `key` gives an independent number."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key.encode()).digest()
