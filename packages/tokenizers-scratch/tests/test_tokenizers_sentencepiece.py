@@ -17,10 +17,10 @@ from tokenizers_scratch.errors import VocabularyTooSmallError
 from tokenizers_scratch.scripts import script_of
 from tokenizers_scratch.sentencepiece import SentencePieceTokenizer
 from tokenizers_scratch.sentencepiece_bpe_train import learn_pieces
+from tokenizers_scratch.sentencepiece_counting import get_sentencepiece_word_freqs
 from tokenizers_scratch.sentencepiece_text import (
     SentencePieceText,
     denormalize_from_sentencepiece,
-    get_sentencepiece_word_freqs,
     normalize_for_sentencepiece,
     split_at_markers,
 )
@@ -204,6 +204,18 @@ def test_kernels_learn_what_the_reference_learns(words, n_merges, min_frequency,
     scores = {piece: -float(rank) for rank, piece in enumerate(fast)}
     for word in words:
         assert reference.cut_word(word, scores) == reference.apply_merges_to_word(word, scores)
+
+
+def test_kernels_learn_what_the_reference_learns_when_arrays_must_grow():
+    pytest.importorskip("numba", reason="the kernels are numba's")
+    rng = random.Random(0)
+    alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 150)]  # so there are more pairs than there is room for
+    words = {"".join(rng.choices(alphabet, k=rng.randint(1, 9))): rng.randint(1, 5) for _ in range(3000)}
+    words["ab" * 1500] = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
+        fast = learn_pieces(words, n_merges=25)
+    assert fast == reference.learn_pieces(words, n_merges=25)
 
 
 @given(word=st.text("ab", max_size=20), pieces=st.lists(st.text("ab", min_size=2, max_size=5), unique=True))

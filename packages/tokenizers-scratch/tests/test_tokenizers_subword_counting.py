@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizers_scratch import counting, sentencepiece_text
+from tokenizers_scratch import counting, sentencepiece_counting, vocabulary
 from tokenizers_scratch.bert import BertText
-from tokenizers_scratch.sentencepiece_text import SentencePieceText, get_sentencepiece_word_freqs
+from tokenizers_scratch.sentencepiece_counting import get_sentencepiece_word_freqs
+from tokenizers_scratch.sentencepiece_text import SentencePieceText
 from tokenizers_scratch.special_tokens import SpecialTokens
-from tokenizers_scratch.vocabulary import extract_unique_chars
+from tokenizers_scratch.vocabulary import cover, extract_unique_chars
 from tokenizers_scratch.wordpiece import count_bert_words
 
 TEXTS = st.lists(st.text(st.sampled_from("ab  é世\ud800\n<S>\x0b")), max_size=8)
@@ -39,10 +40,11 @@ def test_windows_and_batches_change_nothing(texts, window, few):
     whole = get_sentencepiece_word_freqs(texts, rules, special), count_bert_words(texts, BertText(), special)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "_WINDOW", window)
-        patch.setattr(sentencepiece_text, "_WINDOW", window)
-        patch.setattr(sentencepiece_text, "_FEW_CHARACTERS", few)
+        patch.setattr(sentencepiece_counting, "_WINDOW", window)
+        patch.setattr(sentencepiece_counting, "_FEW_CHARACTERS", few)
         patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
         cut = get_sentencepiece_word_freqs(texts, rules, special), count_bert_words(texts, BertText(), special)
+        assert get_sentencepiece_word_freqs(texts, rules, special, threads=2) == cut[0]
     assert cut == whole
 
 
@@ -50,6 +52,18 @@ def test_a_special_token_with_a_line_break_is_not_found_across_two_texts():
     special = SpecialTokens({"b\nc": 0})
     assert count_bert_words(["a b", "c d"], BertText(), special) == dict.fromkeys("abcd", 1)
     assert count_bert_words(["a b\nc d"], BertText(), special) == dict.fromkeys("ad", 1)
+
+
+def test_numpy_drops_the_same_characters():
+    rng = random.Random(0)
+    words = {"".join(rng.choices("abcdefgh世👍\ud800", k=6)): rng.randint(1, 9) for _ in range(25_000)}
+    for share in (0.3, 0.95, 1):
+        assert len(words) > vocabulary._MANY_WORDS
+        fast = cover(words, share, "世")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vocabulary, "_MANY_WORDS", 10**9)
+            assert cover(words, share, "世") == fast
+    assert all(set(word) <= set("abcdefgh世") for word in cover({"a": 9, "b世c": 1, "abc": 1}, 0.9, "世"))
 
 
 def test_numpy_counts_the_same_characters():

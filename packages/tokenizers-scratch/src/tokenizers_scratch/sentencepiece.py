@@ -26,12 +26,8 @@ from tokenizers_scratch.scripts import MARKER, script_of
 from tokenizers_scratch.sentencepiece_aligned import normalize_aligned
 from tokenizers_scratch.sentencepiece_bpe_model import BPEModel
 from tokenizers_scratch.sentencepiece_bpe_train import learn_pieces
-from tokenizers_scratch.sentencepiece_text import (
-    SPACED,
-    SentencePieceText,
-    get_sentencepiece_word_freqs,
-    split_at_markers,
-)
+from tokenizers_scratch.sentencepiece_counting import get_sentencepiece_word_freqs
+from tokenizers_scratch.sentencepiece_text import SPACED, SentencePieceText, split_at_markers
 from tokenizers_scratch.special_tokens import AllowedSpecial, SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile
 from tokenizers_scratch.unigram_model import UnigramModel, check_sampling
@@ -86,11 +82,12 @@ class SentencePieceTokenizer(ContextualTokenizer):
         ]
 
     @classmethod
-    def train(cls, texts: Iterable[str], config: SentencePieceConfig, /) -> Self:
+    def train(cls, texts: Iterable[str], config: SentencePieceConfig, /, *, threads: int = 2) -> Self:
         """Learn pieces from `texts`, each a text of its own.
 
         Memory grows with the number of different words, not with the text. Learns fewer pieces than asked if there
-        are no more. Raises EmptyCorpusError, and VocabularyTooSmallError if the characters do not fit.
+        are no more. `threads`: with two and more, one counts words while the other reads; the result is the same.
+        Raises EmptyCorpusError, and VocabularyTooSmallError if the characters do not fit.
         """
         special_tokens = SpecialTokens.numbered(config.special_tokens)
         byte_ids = range(len(special_tokens), len(special_tokens) + (256 if config.byte_fallback else 0))
@@ -100,7 +97,8 @@ class SentencePieceTokenizer(ContextualTokenizer):
             add_dummy_prefix=config.add_dummy_prefix,
             remove_extra_whitespaces=config.remove_extra_whitespaces,
         )
-        words = cover(get_sentencepiece_word_freqs(texts, rules, special_tokens), config.character_coverage, MARKER)
+        words: Mapping[str, int] = get_sentencepiece_word_freqs(texts, rules, special_tokens, threads=threads)
+        words = cover(words, config.character_coverage, MARKER)
         if words:  # bytes could not say that a space is meant
             words.setdefault(MARKER, 1)
         characters = extract_unique_chars(words)

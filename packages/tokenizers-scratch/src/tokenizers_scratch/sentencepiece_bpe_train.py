@@ -50,4 +50,4 @@ def learn_pieces(
         max_piece_length=max_piece_length,
     )
     names = ["", *characters]
-    return ["".join(map(names.__getitem__, piece.tolist())) for piece in learned]
+    return ["".join(map(names.__getitem__, piece)) for piece in learned]

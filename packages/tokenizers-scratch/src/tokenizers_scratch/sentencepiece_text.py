@@ -21,17 +21,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from typing import Literal, get_args
 
 import regex
 
-from tokenizers_scratch.base import each_text
-from tokenizers_scratch.patterns import SplitPattern, whole_words
+from tokenizers_scratch.patterns import SplitPattern
 from tokenizers_scratch.scripts import MARKER
-from tokenizers_scratch.special_tokens import SpecialTokens
-from tokenizers_scratch.subword_kernels import kernels
 
 Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
 
@@ -41,8 +36,6 @@ _BY_ITSELF = re.compile(f"([{re.escape(_TO_SPACE + _TO_NOTHING)}\uff5e])")
 _BECOMES = dict.fromkeys(_TO_SPACE, " ") | dict.fromkeys(_TO_NOTHING, "") | {"\uff5e": "\uff5e"}
 _SPACES = re.compile("  +")
 _WORDS = re.compile(f"{MARKER}[^{MARKER}]*|[^{MARKER}]+")
-_FEW_CHARACTERS = 2**21  # to count those, plain Python takes no longer than the kernels to load
-_WINDOW = 2**18  # characters of one text that are normalised at a time, in training
 SPACED = SplitPattern("spaced", lambda text: text.split(" "), regex.compile(rf"(?r)(?<=[^\s{MARKER}])(?= )").search)
 """Cuts before a space that follows something else: neither side changes the other, in any normalisation."""
 
@@ -113,85 +106,3 @@ def denormalize_from_sentencepiece(text: str, rules: SentencePieceText | None = 
 def split_at_markers(text: str) -> list[str]:
     """Words of a normalised text: a marker begins one."""
     return _WORDS.findall(text)
-
-
-def get_sentencepiece_word_freqs(
-    texts: Iterable[str], rules: SentencePieceText | None = None, special_tokens: SpecialTokens | None = None
-) -> Counter[str]:
-    """How often each word occurs in the normalised `texts`, markers included; a special token ends a word and is none.
-
-    Memory grows with the number of different words, not with the text.
-    """
-    rules, special_tokens = rules or SentencePieceText(), special_tokens or SpecialTokens({})
-    after_space: Counter[str] = Counter()  # by what follows the space
-    at_start: Counter[str] = Counter()
-    n_read, counter = 0, None
-    for batch in _batches(each_text(texts)):
-        # With a dummy prefix, many short texts have the words of one text with spaces between them.
-        joined = " ".join(batch)
-        if (
-            len(joined) <= 2 * _WINDOW
-            and rules.add_dummy_prefix
-            and not any(map(joined.__contains__, special_tokens.ids))
-        ):
-            if counter is None and n_read > _FEW_CHARACTERS and (kernel := kernels("parts", 1.0)):
-                counter = kernel.PartCounter()
-            if counter is None:
-                after_space.update(rules.spaced(joined).split(" "))
-            else:
-                counter.add(rules.spaced(joined))
-            n_read += len(joined)
-        else:
-            for text in batch:
-                _count_parts(text, rules, special_tokens, after_space, at_start)
-    if counter is not None:
-        after_space.update(counter.counts())
-    # Almost all parts are one word each, behind one marker.
-    counts = Counter({MARKER + part: count for part, count in after_space.items() if part and MARKER not in part})
-    for part, count in after_space.items():
-        if MARKER in part or not (part or rules.remove_extra_whitespaces):
-            for word in split_at_markers(MARKER + part):
-                counts[word] += count
-    for part, count in at_start.items():
-        for word in split_at_markers(part):
-            counts[word] += count
-    return counts
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts that are not empty, so many at a time that they make a window."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if text:
-            batch.append(text)
-            size += len(text)
-            if size >= _WINDOW:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _count_parts(
-    text: str,
-    rules: SentencePieceText,
-    special_tokens: SpecialTokens,
-    after_space: Counter[str],
-    at_start: Counter[str],
-) -> None:
-    """Count what stands between the spaces of one text."""
-    started = False
-    windows = (text[start : start + _WINDOW] for start in range(0, len(text), _WINDOW))
-    for run in special_tokens.split(windows, "all"):
-        if not isinstance(run, int):
-            for chunk in whole_words(run, SPACED):
-                plain = rules.spaced(chunk)
-                if rules.remove_extra_whitespaces and not started and not (plain := plain.lstrip(" ")):
-                    continue
-                parts = plain.split(" ")
-                if started or not rules.add_dummy_prefix:
-                    at_start[parts[0]] += 1
-                    parts = parts[1:]
-                after_space.update(parts)
-                started = True

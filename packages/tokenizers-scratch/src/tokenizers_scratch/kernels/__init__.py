@@ -25,4 +25,14 @@ Byte-level BPE (`bpe.py`, `bpe_merge.py`, `bpe_train.py`):
 | `merging.py`, `long_words.py`, `ranks.py` | the ids of a word that is not in the table |
 | `counting.py` | documents to counts of words |
 | `learning.py`, `pair_heap.py` | counts of words to merges |
+
+The others:
+
+| module | what |
+|---|---|
+| `sentencepieces.py` | counts of words to sentencepiece's merges, by `learning.py` |
+| `wordpieces.py`, `pairs.py` | counts of words to WordPiece's merges |
+| `unigram.py`, `lattices.py`, `substrings.py` | counts of words to the pieces of a Unigram model |
+| `parts.py` | texts to counts of what stands between spaces |
+| `flat.py` | words as arrays |
 """

@@ -1,10 +1,11 @@
 """Learn merges from counted words. The result is that of `bpe_reference.learn_merges`, tie rules included.
 
 The words lie one behind the other with a border between them, one place a letter, which for byte-level BPE is a byte
-and for sentencepiece's (`sentencepieces.py`) a character. A token sits where its first letter is; at its last stands how long it is, and between the two nothing. So the length of a token leads to the next one, the
-place before it to the previous one, and all are near in memory. Each pair of neighbours has a row with its count and a
-list of the places where it was seen, in order: a merge walks this list and corrects the counts around. Pairs wait in a
-heap; an entry may promise too much, and is then put back with the true count when it comes up.
+and for sentencepiece's (`sentencepieces.py`) a character. A token sits where its first letter is; at its last letter
+stands how long it is, and between the two nothing. So the length of a token leads to the next one, the place before it
+to the previous one, and all are near in memory. Each pair of neighbours has a row with its count and a list of the
+places where it was seen, in order: a merge walks this list and corrects the counts around. Pairs wait in a heap; an
+entry may promise too much, and is then put back with the true count when it comes up.
 """
 
 from __future__ import annotations

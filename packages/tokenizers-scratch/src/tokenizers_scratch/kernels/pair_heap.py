@@ -90,7 +90,7 @@ def _is_smaller_piece(key: int, other: int, tokens: Tokens) -> bool:
     split, other_split = integer(tokens.lengths[left]), integer(tokens.lengths[other_left])
     length, other_length = split + tokens.lengths[right], other_split + tokens.lengths[other_right]
     if length != other_length:
-        return length < other_length
+        return length < other_length  # type: ignore[no-any-return]
     first, other_first = integer(tokens.examples[left]), integer(tokens.examples[other_left])
     for i in range(length):
         if i == split:
@@ -98,7 +98,7 @@ def _is_smaller_piece(key: int, other: int, tokens: Tokens) -> bool:
         if i == other_split:
             other_first = integer(tokens.examples[other_right]) - other_split
         if tokens.text[first + i] != tokens.text[other_first + i]:
-            return tokens.text[first + i] < tokens.text[other_first + i]
+            return tokens.text[first + i] < tokens.text[other_first + i]  # type: ignore[no-any-return]
     return split < other_split
 
 

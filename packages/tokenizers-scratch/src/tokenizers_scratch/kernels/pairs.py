@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tokenizers_scratch.kernels.arrays import Ints, Longs, integer
+from tokenizers_scratch.kernels.arrays import Bytes, Ints, Longs, integer
 from tokenizers_scratch.kernels.compiling import entry, inlined, part
 
 NONE = -1
@@ -126,7 +126,7 @@ def rebuild_table(pairs: Pairs) -> None:
 
 
 @part
-def same_piece(letters: Ints, starts: Ints, lengths: Ints, symbol: int, start: int, length: int) -> bool:
+def same_piece(letters: Bytes | Ints, starts: Ints, lengths: Ints, symbol: int, start: int, length: int) -> bool:
     """Whether this symbol, a piece of lengths[symbol] letters from starts[symbol], is that of `length` from `start`."""
     if lengths[symbol] != length:
         return False
@@ -137,7 +137,7 @@ def same_piece(letters: Ints, starts: Ints, lengths: Ints, symbol: int, start: i
 
 
 @part
-def find_piece(letters: Ints, starts: Ints, lengths: Ints, start: int, length: int, table: Ints) -> int:
+def find_piece(letters: Bytes | Ints, starts: Ints, lengths: Ints, start: int, length: int, table: Ints) -> int:
     """Where in `table` the piece of so many letters from `start` is, or would be."""
     key = np.uint64(length)
     for i in range(start, start + length):

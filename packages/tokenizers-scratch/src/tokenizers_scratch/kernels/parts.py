@@ -108,10 +108,11 @@ class PartCounter:
             new.numbers[:] = old.numbers
             fill_slots(new)
 
-    def counts(self) -> dict[str, int]:
-        """The parts with their counts, in the order in which they were first seen."""
+    def counts(self, prefix: str = "") -> dict[str, int]:
+        """The parts, behind `prefix`, with their counts, in the order in which they were first seen."""
         n, used = (int(number) for number in self._table.numbers)
-        parts = self._table.text[:used].tobytes().decode("utf-8", "surrogatepass").split(" ")[:n]
+        text = self._table.text[:used].tobytes().decode("utf-8", "surrogatepass")
+        parts = (prefix + text.replace(" ", " " + prefix)).split(" ")[:n]
         return dict(zip(parts, self._table.counts[:n].tolist(), strict=True))
 
 

@@ -93,7 +93,7 @@ def enter_pairs(bounds: Longs, times: Longs, state: Learning, min_frequency: int
 
 @entry
 def learn(state: Learning, table: Ints, min_frequency: int, longest: int, most_merges: int) -> int:
-    """Do up to `most_merges` merges. `table`: the pieces made so far, by their letters. `longest`: piece, in letters."""
+    """Do up to `most_merges` merges. `table`: the pieces made so far, by their letters. `longest`: letters of one."""
     tokens, heap, used = state.tokens, state.heap, state.used
     while most_merges > 0:
         if used[TOKENS] == tokens.lengths.size or used[ENTRIES] == 0:
@@ -134,7 +134,7 @@ def learn_pieces(
     n_merges: int,
     min_frequency: int,
     max_piece_length: int,
-) -> list[Ints]:
+) -> list[list[int]]:
     """The characters of each piece that merges make, in their order.
 
     `codes` (P,): characters, numbered from 1 by code points; word w is starts[w] to starts[w + 1] and occurs counts[w]
@@ -158,7 +158,7 @@ def learn_pieces(
             state = grown(state)
     text, examples, lengths = state.tokens
     made = range(letters.size, int(state.used[TOKENS]))
-    return [text[examples[token] : examples[token] + lengths[token]] for token in made]
+    return [text[examples[token] : examples[token] + lengths[token]].tolist() for token in made]
 
 
 def prepare() -> None:
