@@ -23,7 +23,7 @@ def trainable(model: Model) -> dict[str, nn.Parameter]:
     return named
 
 
-def adamw(named: Mapping[str, nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
+def adamw(named: Mapping[str, nn.Parameter], config: OptimizerConfig, *, eps: float = 1e-8) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) with decay on matrices only: biases and norms have no direction to shrink."""
     groups = [
         {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -31,7 +31,7 @@ def adamw(named: Mapping[str, nn.Parameter], config: OptimizerConfig) -> torch.o
     ]
     groups = [group for group in groups if group["params"]]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in named.values())
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=eps, fused=fused)
 
 
 def current_lr(config: OptimizerConfig, step: int) -> float:
@@ -52,6 +52,8 @@ def update(
 ) -> float:
     """One optimizer step on the gradients at hand, which are then cleared: the gradient's norm before clipping.
 
+    A group of parameters with an `lr_scale` learns at that multiple of `lr`.
+
     Raises TrainingDiverged before touching a weight if the loss or the gradient is not finite.
     """
     # Clipping first is harmless: a gradient that is not finite is thrown away just below.
@@ -63,7 +65,7 @@ def update(
             "a lower learning rate is the first thing to try"
         )
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(norm)
