@@ -17,12 +17,12 @@ Metrics = dict[str, float | int | None]
 
 def describe(rollouts: Rollouts) -> Metrics:
     """Of the rollouts as sampled. `entropy` is the mean of -log p over the sampled tokens, an unbiased estimate of the
-    policy's entropy in nats a token."""
-    rewards, generation = rollouts.rewards, rollouts.generation
+    policy's entropy in nats a token. Without groups, `reward_std` is that of the batch and no share is known."""
+    rewards, generation, alone = rollouts.rewards, rollouts.generation, rollouts.group_size == 1
     metrics: Metrics = {
         "reward": finite(rewards.nanmean()),
-        "reward_std": finite(rewards.std(1).nanmean()),
-        "frac_reward_zero_std": finite(zero_variance(rewards).double().mean()),
+        "reward_std": finite((rewards.T if alone else rewards).std(1).nanmean()),
+        "frac_reward_zero_std": None if alone else finite(zero_variance(rewards).double().mean()),
         "accuracy": sum(score.correct for score in rollouts.scores) / len(rollouts.scores),
         "entropy": finite(-generation.log_probs[generation.mask].mean()),
         "completions/mean_length": finite(generation.lengths.float().mean()),
