@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from papers_scratch.config import LoRAConfig
+from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.counting import count_trainable_params
 from papers_scratch.errors import AdapterTargetError
 from papers_scratch.lora import LoRA

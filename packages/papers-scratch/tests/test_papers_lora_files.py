@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from papers_scratch.config import LoRAConfig
+from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.errors import AdapterFileError
 from papers_scratch.fingerprint import weights_fingerprint
 from papers_scratch.lora import LoRA

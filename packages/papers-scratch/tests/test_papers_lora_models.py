@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from papers_scratch.config import LoRAConfig
+from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.lora import LoRA
 
 # PEFT's wrapper class, the oracle here, reads an attribute that transformers has renamed.

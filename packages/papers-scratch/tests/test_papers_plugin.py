@@ -18,16 +18,15 @@ def registered() -> dict[str, tuple[str, dict[str, object]]]:
     return calls
 
 
-def test_registers_lora_with_strings_that_resolve():
-    (name, (target, rest)) = registered().popitem()
-    assert name == "lora"
-    assert rest["needs"] == {"model": ["linear-layers"]}
-    assert rest["provides"] == ("adapter",)
-    adapter, config = resolve_name(target), resolve_name(str(rest["config"]))
-    assert dataclasses.is_dataclass(config)
-    for options in ({}, rest["smoke"]):
-        assert adapter(config(**options)).config == config(**options)
-    assert all(field.metadata.get("help") for field in dataclasses.fields(config))
+def test_registers_adapters_with_strings_that_resolve():
+    for target, rest in registered().values():
+        assert rest["needs"] == {"model": ["linear-layers"]}
+        assert rest["provides"] == ("adapter",)
+        adapter, config = resolve_name(target), resolve_name(str(rest["config"]))
+        assert dataclasses.is_dataclass(config)
+        for options in ({}, rest["smoke"]):
+            assert adapter(config(**options)).config == config(**options)
+        assert all(field.metadata.get("help") for field in dataclasses.fields(config))
 
 
 def test_hook_is_marked_for_the_host():
@@ -37,7 +36,7 @@ def test_hook_is_marked_for_the_host():
 
 def test_plugin_and_config_import_nothing_heavy():
     code = (
-        "import sys, papers_scratch.plugin, papers_scratch.config; "
+        "import sys, papers_scratch.plugin, papers_scratch.config.lora, papers_scratch.config.frames; "
         "heavy = {'torch', 'peft', 'transformers', 'numpy', 'safetensors'} & set(sys.modules); "
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )

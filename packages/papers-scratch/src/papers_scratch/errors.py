@@ -13,3 +13,7 @@ class AdapterFileError(ValueError):
     """A saved adapter that is damaged, incomplete, or belongs to another base model."""
 
     exit_code = 5
+
+
+class AdapterNotice(UserWarning):
+    """Something that a user should know about an adapter and that stops nothing: a rank lowered, numbers in excess."""

@@ -26,3 +26,10 @@ def weights_fingerprint(model: nn.Module) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tensor_sha256(tensor: torch.Tensor) -> str:
+    """SHA-256 over dtype, shape and bytes of one tensor."""
+    digest = hashlib.sha256(f"{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

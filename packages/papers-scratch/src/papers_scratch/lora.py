@@ -29,7 +29,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from papers_scratch.config import LoRAConfig
+from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.errors import AdapterFileError, AdapterTargetError
 from papers_scratch.fingerprint import file_sha256, weights_fingerprint
 from papers_scratch.targets import choose_targets

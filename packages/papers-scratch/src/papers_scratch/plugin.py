@@ -14,8 +14,26 @@ def register_adapters(register: Any) -> None:
     register(
         "lora",
         "papers_scratch.lora:LoRA",
-        config="papers_scratch.config:LoRAConfig",
+        config="papers_scratch.config.lora:LoRAConfig",
         summary="PEFT's LoRA around the linear layers of any model",
+        provides=("adapter",),
+        needs={"model": ["linear-layers"]},
+        smoke={"r": 2},
+    )
+    register(
+        "tinylora",
+        "papers_scratch.tinylora:TinyLoRA",
+        config="papers_scratch.config.frames:TinyLoRAConfig",
+        summary="a few trained numbers, shared by layers, along fixed random directions (13 parameters)",
+        provides=("adapter",),
+        needs={"model": ["linear-layers"]},
+        smoke={"r": 2, "u": 2},
+    )
+    register(
+        "lora-xs",
+        "papers_scratch.lora_xs:LoRAXS",
+        config="papers_scratch.config.frames:LoRAXSConfig",
+        summary="r x r trained numbers a layer between its frozen singular directions",
         provides=("adapter",),
         needs={"model": ["linear-layers"]},
         smoke={"r": 2},

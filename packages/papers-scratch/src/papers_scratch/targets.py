@@ -1,6 +1,6 @@
 """Which linear layers of a model an adapter changes.
 
-By default all `nn.Linear` layers except
+By default all `nn.Linear` layers, and `Conv1D` layers as GPT-2 has them in transformers, except
 - the output head, which turns features into logits: what it learns is rarely what an adapter is for, and it is often
   the biggest matrix of a small model;
 - layers whose weight is shared with another module (tied embeddings): changing one would not change the other;
@@ -20,13 +20,18 @@ from torch import nn
 from papers_scratch.errors import AdapterTargetError
 
 
-def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+def is_conv1d(layer: nn.Module) -> bool:
+    """GPT-2's layer in transformers, a linear layer whose weight is stored as (in, out). Known without importing it."""
+    return type(layer).__name__ == "Conv1D" and isinstance(getattr(layer, "nf", None), int)
+
+
+def linear_layers(model: nn.Module) -> dict[str, Any]:
     """Every layer that an adapter can act on, by name, in the order of the model."""
     fused = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
     return {
         name: module
         for name, module in model.named_modules()
-        if name and isinstance(module, nn.Linear) and not name.startswith(fused)
+        if name and (isinstance(module, nn.Linear) or is_conv1d(module)) and not name.startswith(fused)
     }
 
 
@@ -58,7 +63,7 @@ def head_layers(model: nn.Module) -> set[str]:
 
 
 def _called_by_head(
-    model: nn.Module, layers: dict[str, nn.Linear], features: Callable[..., Any], head: Callable[..., Any]
+    model: nn.Module, layers: dict[str, Any], features: Callable[..., Any], head: Callable[..., Any]
 ) -> set[str]:
     called: set[str] = set()
     modes = {module: module.training for module in model.modules()}
@@ -123,7 +128,7 @@ def _refuse_unusable(name: str, weight: torch.Tensor) -> None:
         raise AdapterTargetError(f"{name}: its weight has infinite or NaN values; the base model is broken")
 
 
-def _listing(layers: dict[str, nn.Linear]) -> str:
+def _listing(layers: dict[str, Any]) -> str:
     """Names with the repeated block numbers folded: `blocks.*.c_attn (x4)`."""
     folded = Counter(re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name) for name in layers)
     return ", ".join(name if count == 1 else f"{name} (x{count})" for name, count in folded.items())

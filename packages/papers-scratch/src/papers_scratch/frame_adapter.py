@@ -1,0 +1,262 @@
+"""What TinyLoRA and LoRA-XS share: wrapping, merging, switching off, and files that fit one base model only.
+
+The model stays the object it was; its linear layers are replaced by `FrameLinear` layers that hold them. Nothing else
+of it changes, so `features`, `head`, caches and generation go on working.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from papers_scratch.adapter_files import ModuleRecord, SavedAdapter, read_adapter, write_adapter
+from papers_scratch.config.frames import FrameConfig
+from papers_scratch.errors import AdapterFileError, AdapterNotice, AdapterTargetError
+from papers_scratch.fingerprint import tensor_sha256
+from papers_scratch.frame_layer import FrameLinear, merged_weight, weight_matrix
+from papers_scratch.singular import CLOSE, Directions, fingerprint, leading_directions, same_fingerprint
+from papers_scratch.targets import choose_targets
+
+
+class FrameAdapter:
+    """Build it, or `load` it, then `wrap` a model. Subclasses make the layers and name what they train."""
+
+    method: ClassVar[str]
+    config_class: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, /) -> None:
+        self.config: FrameConfig = config
+        self.layers: dict[str, FrameLinear] = {}
+        """The adapted layers by full name, in the order of the model; empty before `wrap`."""
+        self._records: list[ModuleRecord] = []
+        self._originals: dict[str, nn.Parameter] = {}  # base weights, while merged
+        self._disabled = False
+        self._saved: SavedAdapter | None = None
+
+    # --- for subclasses --------------------------------------------------------------------------------------------
+
+    def _make_layers(self, bases: Mapping[str, nn.Module], frames: Mapping[str, Frame]) -> dict[str, FrameLinear]:
+        """A layer for each base layer, computing what it computes."""
+        raise NotImplementedError
+
+    def _values(self) -> dict[str, nn.Parameter]:
+        """What is trained, by the names that the file has."""
+        raise NotImplementedError
+
+    def _projections_sha256(self, name: str) -> str:
+        """Hash of what is fixed in a layer besides its frame; empty if nothing is."""
+        return ""
+
+    def _frozen(self, name: str) -> dict[str, Tensor]:
+        """What `save_frames` writes of a layer."""
+        layer = self.layers[name]
+        return {"A": layer.A, "B": layer.B}
+
+    # --- wrapping --------------------------------------------------------------------------------------------------
+
+    def wrap(self, model: nn.Module, /) -> None:
+        """Freeze `model` and put a `FrameLinear` around its linear layers, in place.
+
+        Nothing is changed if this raises: AdapterTargetError (no layer to adapt, a weight that cannot be decomposed, a
+        model that has an adapter), AdapterFileError (loaded adapter, other base model), RuntimeError (this adapter has
+        a model).
+        """
+        if self.layers:
+            raise RuntimeError("this adapter wraps a model already; build another adapter for another model")
+        if any(isinstance(module, FrameLinear) or hasattr(module, "base_layer") for module in model.modules()):
+            raise AdapterTargetError(
+                f"{type(model).__name__} has an adapter already; two on one layer are not supported"
+            )
+        targets = choose_targets(model, self.config.target_modules)
+        bases = {name: model.get_submodule(name) for name in targets}
+        if self._saved is not None:
+            self._saved.check_modules({name: tuple(weight_matrix(base).shape) for name, base in bases.items()})
+            for name, base in bases.items():
+                self._saved.check_weight(name, tensor_sha256(weight_matrix(base)))
+        frames = {name: self._frame(name, base) for name, base in bases.items()}
+        self.layers = self._make_layers(bases, frames)
+        try:
+            self._restore()
+        except AdapterFileError:
+            self.layers = {}
+            raise
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for name, layer in self.layers.items():
+            layer.train(bases[name].training)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer)
+        self._records = [
+            ModuleRecord(
+                name=name,
+                shape=(layer.out_features, layer.in_features),
+                r=layer.r,
+                weight_sha256=tensor_sha256(weight_matrix(layer.base_layer)),
+                frame=fingerprint(layer.A, layer.B),
+                projections_sha256=self._projections_sha256(name),
+            )
+            for name, layer in self.layers.items()
+        ]
+
+    def _frame(self, name: str, base: nn.Module) -> Frame:
+        """A and B of a layer: from the file if they are there, otherwise from its weight."""
+        if self._saved is not None and (stored := self._saved.frame(name)) is not None:
+            return stored
+        matrix = weight_matrix(base)  # (out, in)
+        try:
+            directions = leading_directions(matrix, self.config.r)
+        except ValueError as error:
+            raise AdapterTargetError(f"{name}: {error}") from error
+        self._give_notice(name, directions)
+        return directions.frame(self.config.sigma)
+
+    def _give_notice(self, name: str, directions: Directions) -> None:
+        if directions.r < self.config.r:
+            _notice(f"{name}: has {directions.r} singular directions, so r is {directions.r} there")
+        if not bool(directions.s.any()):
+            _notice(f"{name}: its weight is all zero, so the adapter can never act there")
+        elif directions.gap < CLOSE and not self.config.save_frames:
+            _notice(
+                f"{name}: two singular values are within {CLOSE:.1%} of the largest, so another machine may see other "
+                "directions: set save_frames to keep these in the file"
+            )
+
+    def _restore(self) -> None:
+        """Take the numbers of a loaded adapter, if they mean here what they meant there."""
+        saved = self._saved
+        if saved is None:
+            return
+        for name, layer in self.layers.items():
+            if not same_fingerprint(fingerprint(layer.A, layer.B), saved.record(name).frame):
+                raise AdapterFileError(
+                    f"{saved.directory}: {name}: this machine finds other singular directions in the same weight, in "
+                    "which the saved numbers mean something else: save the adapter again with save_frames"
+                )
+        values = self._values()
+        saved.check_values({key: tuple(parameter.shape) for key, parameter in values.items()})
+        with torch.no_grad():
+            for key, parameter in values.items():
+                parameter.copy_(saved.values[key])
+
+    # --- what is trained -------------------------------------------------------------------------------------------
+
+    def trainable_parameters(self) -> Mapping[str, nn.Parameter]:
+        """What is trained, by the names in the wrapped model; shared numbers once, under their first name."""
+        self._wrapped()
+        seen: dict[int, str] = {}
+        found: dict[str, nn.Parameter] = {}
+        for name, layer in self.layers.items():
+            for own, parameter in layer.named_parameters(recurse=False):
+                if id(parameter) not in seen:
+                    seen[id(parameter)] = name
+                    found[f"{name}.{own}"] = parameter
+        return found
+
+    def delta_weight(self, layer: str) -> Tensor:
+        """scale B R A of one adapted layer, by name: (out, in), fp32."""
+        return self._wrapped()[layer].delta_weight().detach()
+
+    # --- merging ---------------------------------------------------------------------------------------------------
+
+    @property
+    def merged(self) -> bool:
+        return bool(self._originals)
+
+    def merge(self) -> None:
+        """Fold the change into the base weights, so that the model runs at its old speed. A second call does nothing.
+
+        Each weight becomes a new tensor and the old one is kept, also for tied weights, which are thereby untied until
+        `unmerge`. Raises ValueError, with nothing merged, if a merged weight would not be finite.
+        """
+        layers = self._wrapped()
+        if self._disabled:
+            raise RuntimeError("merge() inside disabled(): leave the block first")
+        if self.merged:
+            return
+        new = {name: merged_weight(layer) for name, layer in layers.items()}
+        for name, weight in new.items():
+            if not bool(weight.isfinite().all()):
+                raise ValueError(f"{name}: the merged weight is not finite, so nothing was merged")
+        for name, layer in layers.items():
+            self._originals[name] = layer.base_layer.weight  # type: ignore[assignment]
+            layer.base_layer.weight = nn.Parameter(new[name], requires_grad=False)
+            layer.active = False
+
+    def unmerge(self) -> None:
+        """Put the base weights back, bit for bit: they are the very tensors that were there before `merge`."""
+        layers = self._wrapped()
+        for name, original in self._originals.items():
+            base = layers[name].base_layer
+            original.data = original.data.to(layers[name].weight.device)  # the model may have moved meanwhile
+            base.weight = original
+            layers[name].active = not self._disabled
+        self._originals = {}
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Inside the block the model computes with the very base weights, and nothing else. May be nested. A merged
+        adapter is merged again at the end."""
+        layers = self._wrapped()
+        if self._disabled:
+            yield
+            return
+        was_merged = self.merged
+        self.unmerge()
+        self._disabled = True
+        for layer in layers.values():
+            layer.active = False
+        try:
+            yield
+        finally:
+            self._disabled = False
+            for layer in layers.values():
+                layer.active = True
+            if was_merged:
+                self.merge()
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path, /) -> None:
+        """Write the trained numbers, what they mean, and fingerprints of what they mean it in; not the base model."""
+        self._wrapped()
+        frozen = {}
+        if self.config.save_frames:
+            frozen = {f"{name}.{key}": tensor for name in self.layers for key, tensor in self._frozen(name).items()}
+        write_adapter(
+            Path(directory),
+            method=self.method,
+            config=self.config,
+            records=self._records,
+            values=self._values(),
+            frozen=frozen,
+        )
+
+    @classmethod
+    def load(cls, directory: Path, /) -> Self:
+        """Read what `save` wrote. `wrap` then gives a model that computes what the saved one computed.
+
+        AdapterFileError names the file that is missing or damaged. No pickle is read, whatever the directory holds.
+        """
+        saved, config = read_adapter(Path(directory), method=cls.method, config_class=cls.config_class)
+        adapter = cls(config)
+        adapter._saved = saved
+        return adapter
+
+    def _wrapped(self) -> dict[str, FrameLinear]:
+        if not self.layers:
+            raise RuntimeError("this adapter wraps no model yet; call wrap(model) first")
+        return self.layers
+
+
+Frame = tuple[Tensor, Tensor]
+"""A (r, in) and B (out, r)."""
+
+
+def _notice(text: str) -> None:
+    warnings.warn(text, AdapterNotice, stacklevel=4)
