@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """A text file that cannot be used; the message names the file and the byte where it went wrong."""
+    """A file of data that cannot be used; the message names the file and the byte or line where it went wrong."""
 
     exit_code = 3
 
@@ -25,3 +25,9 @@ class CheckerFailed(RuntimeError):
     """A task's checker could not judge a single completion of a batch, so there is nothing to learn from."""
 
     exit_code = 1
+
+
+class NotAvailable(RuntimeError):
+    """Something that lies outside of this package and is not there: an optional library, the network, a cached file."""
+
+    exit_code = 4
