@@ -82,3 +82,21 @@ def register_trainers(register: Any) -> None:
         smoke=_SMALL_GRPO,
         warm_start={"trainer": "sft", "options": {"stop_at": 0.4}},
     )
+    register(
+        "reward",
+        "align_scratch.reward:Reward",
+        config="align_scratch.config.reward:RewardConfig",
+        summary="a reward model from pairs of which one completion was preferred",
+        provides=("reward-model",),
+        needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["pairs"]},
+        smoke={
+            "steps": 2,
+            "batch_size": 4,
+            "warmup_steps": 0,
+            "reference_pairs": 8,
+            "eval_pairs": 8,
+            "encoder_layers": 1,
+            "encoder_heads": 2,
+            "encoder_embd": 16,
+        },
+    )

@@ -87,6 +87,23 @@ class Task(Protocol):
     def check(self, example: Any, completion: str, /) -> Score: ...
 
 
+class Pair(Protocol):
+    """Two completions of one prompt. It may have `margin` too, a float: by how much the chosen is better."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def chosen(self) -> str: ...
+    @property
+    def rejected(self) -> str: ...
+
+
+class PairTask(Protocol):
+    def pairs(self, split: str, /) -> Sequence[Pair]:
+        """Splits are "train" and "held_out"."""
+        ...
+
+
 class Scorer(Protocol):
     """Something that values whole sequences, such as a trained reward model; higher is better."""
 
