@@ -9,6 +9,13 @@ import pluggy
 hookimpl = pluggy.HookimplMarker("scratch")
 
 _SMALL_TASK = {"n_train": 64, "n_held_out": 16}
+_ON_POLICY: dict[str, Any] = {
+    "provides": ("rl",),
+    "needs": {"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["checker"], "sampler": ["full-support"]},
+    "defaults": {"task": "sort", "sampler": "multinomial"},
+    "warm_start": {"trainer": "sft", "options": {"stop_at": 0.4}},
+}
+"""What all trainers state that learn from the marks of their own samples."""
 _SMALL_GRPO = {"steps": 2, "prompts_per_step": 4, "group_size": 2, "warmup_steps": 0}
 
 
@@ -99,4 +106,28 @@ def register_trainers(register: Any) -> None:
             "encoder_heads": 2,
             "encoder_embd": 16,
         },
+    )
+    register(
+        "ppo",
+        "align_scratch.ppo:PPO",
+        config="align_scratch.config.ppo:PPOConfig",
+        summary="proximal policy optimization with a value head, on a checker or a reward model",
+        smoke={"steps": 2, "prompts_per_step": 8, "warmup_steps": 0},
+        **_ON_POLICY,
+    )
+    register(
+        "expert-iteration",
+        "align_scratch.expert_iteration:ExpertIteration",
+        config="align_scratch.config.expert_iteration:ExpertIterationConfig",
+        summary="sample, keep what a task's checker finds correct, imitate it, repeat",
+        smoke={"steps": 2, "prompts_per_step": 4, "group_size": 2, "batch_size": 4, "warmup_steps": 0},
+        **_ON_POLICY,
+    )
+    register(
+        "best-of-n",
+        "align_scratch.best_of_n:BestOfN",
+        config="align_scratch.config.best_of_n:BestOfNConfig",
+        summary="imitate the best of n samples, by a checker or a reward model",
+        smoke={"steps": 2, "prompts_per_step": 4, "group_size": 2, "curve_prompts": 4, "warmup_steps": 0},
+        **_ON_POLICY,
     )

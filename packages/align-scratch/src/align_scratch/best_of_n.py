@@ -1,0 +1,238 @@
+"""Best of n: what choosing among samples is worth, and a policy that learns to give the chosen one at once.
+
+Of n completions the one with the highest reward is kept. As a rule of decoding that costs n samples an answer; here the
+policy is fine-tuned on the kept ones, batch after batch (RAFT: Dong et al. 2023, arXiv:2304.06767, algorithm 1; the
+target of BOND: Sessa et al. 2024, arXiv:2407.14622, which matches the best-of-n *distribution* and not its samples).
+The reward is the task's, or that of the model of a run of trainer `reward`. An evaluation says what the best of 1, 2,
+4, ... n samples would be worth, marked by the task (`best_of/4`, say): with a reward model that curve bends down where
+more choice only finds its mistakes (Gao et al. 2023, arXiv:2210.10760).
+
+Left out: a group whose rewards are all equal, which has no best, and completions that were cut off, which do not show
+how to end. The best of n is never further than log n - (n - 1)/n nats from the policy (Beirami et al. 2024,
+arXiv:2401.01879), so a small n holds the policy near where it was without a term for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_scratch.advantages import zero_variance
+from align_scratch.config.best_of_n import BestOfNConfig
+from align_scratch.evaluation import SEED
+from align_scratch.expert_iteration import with_kept
+from align_scratch.imitation import imitate
+from align_scratch.metrics import describe, finite
+from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
+from align_scratch.reference import Reference
+from align_scratch.rescoring import load_scorer, rescore
+from align_scratch.rollout_source import RolloutSource
+from align_scratch.rollouts import Rollouts, roll_out
+from align_scratch.schedule import derived_seed
+from align_scratch.state import (
+    adamw,
+    current_lr,
+    load_model_state,
+    load_optimizer_state,
+    load_random_state,
+    model_state,
+    optimizer_state,
+    random_state,
+    trainable,
+)
+
+ROWS = 512  # completions at a time in an evaluation: bounds memory
+
+
+def best_rows(rewards: Tensor, finished: Tensor, *, drop_zero_variance: bool = True) -> list[int]:
+    """Row numbers of the best finished completion of each group: rewards (P, G), NaN if unknown; finished (P, G) bool.
+
+    Of equals the first, which is as good a draw as any. Groups without a finished completion and a reward give none.
+    """
+    usable = rewards.masked_fill(rewards.isnan() | ~finished, -math.inf)  # (P, G)
+    best, place = usable.max(1)  # (P,)
+    keep = best > -math.inf
+    if drop_zero_variance:
+        keep &= ~zero_variance(rewards)
+    rows = torch.arange(len(rewards)) * rewards.shape[1] + place  # (P,)
+    found: list[int] = rows[keep].tolist()
+    return found
+
+
+def best_of_curve(rewards: Tensor, gold: Tensor, sizes: Sequence[int]) -> list[float]:
+    """The expected gold mark of the sample that has the highest reward among n, for each n of `sizes`.
+
+    Rewards and gold marks (P, N) of N samples of each of P prompts. Unbiased: the mean over all subsets of n of the N
+    samples, and over all ways to break ties among equal rewards. With the gold marks 0 or 1 as rewards it is pass@n,
+    1 - C(N - c, n) / C(N, n) for c right ones. NaN rewards come last.
+    """
+    if rewards.ndim != 2 or gold.shape != rewards.shape:
+        raise ValueError(f"got rewards {tuple(rewards.shape)} and gold {tuple(gold.shape)}, must be (P, N) both")
+    n_samples = rewards.shape[1]
+    if not all(1 <= n <= n_samples for n in sizes):
+        raise ValueError(f"sizes: got {list(sizes)}, must be between 1 and the {n_samples} samples there are")
+    totals = [0.0] * len(sizes)
+    for row, marks in zip(rewards.nan_to_num(nan=-math.inf).tolist(), gold.tolist(), strict=True):
+        groups: dict[float, list[float]] = {}  # the marks of samples with one reward
+        for reward, mark in sorted(zip(row, marks, strict=True), key=lambda pair: pair[0]):
+            groups.setdefault(reward, []).append(mark)
+        below = 0
+        for ties in groups.values():
+            up_to = below + len(ties)
+            for i, n in enumerate(sizes):
+                # The highest of n is one of these if all n are among the lowest `up_to` and not all below.
+                chance = (math.comb(up_to, n) - math.comb(below, n)) / math.comb(n_samples, n)
+                totals[i] += chance * sum(ties) / len(ties)
+            below = up_to
+    return [total / len(rewards) for total in totals]
+
+
+def sizes_up_to(n: int) -> list[int]:
+    """1, 2, 4, ... below n, and n."""
+    return [2**i for i in range(n.bit_length()) if 2**i < n] + [n]
+
+
+class BestOfN:
+    """Trainer `best-of-n`."""
+
+    def __init__(
+        self,
+        config: BestOfNConfig,
+        *,
+        model: Model,
+        tokenizer: Tokenizer,
+        task: Task,
+        sampler: Sampler,
+        adapter: Adapter | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks, a
+        reward model of another vocabulary."""
+        self.config, self.model, self.seed = config, model, seed
+        self.source = RolloutSource(
+            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="best-of-n"
+        )
+        self.scorer = load_scorer(config.reward_model, model, tokenizer, adapter)
+        self.named = trainable(model)
+        self.optimizer = adamw(self.named, config)
+        self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
+        self.step, self.num_tokens = 0, 0
+        self._last: tuple[int, Rollouts, list[int]] | None = None
+
+    def train(self) -> Iterator[Mapping[str, float | int | None]]:
+        """Metrics after each batch of samples and the imitation of its best."""
+        config, device = self.config, self.source.device
+        while self.step < config.steps:
+            started = perf_counter()
+            rollouts = rescore(self.source.sample(self.step), self.scorer)
+            kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
+            finished = rollouts.generation.finished.view_as(rollouts.rewards).cpu()  # (P, G)
+            kept = best_rows(rollouts.rewards, finished, drop_zero_variance=config.drop_zero_variance)
+            self._last = self.step + 1, rollouts, kept
+            sampled = perf_counter()
+
+            self.model.train(not config.disable_dropout)
+            lr = current_lr(config, self.step + 1)
+            imitation = imitate(
+                self.model,
+                self.optimizer,
+                self.named,
+                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=device)),
+                config,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                lr=lr,
+                seed=derived_seed(self.seed, f"best-of-n order {self.step}"),
+                where=f"best-of-n step {self.step + 1}",
+            )
+
+            self.step += 1
+            sequences = rollouts.sequences
+            self.num_tokens += int((sequences.prompt_lengths + sequences.completion_lengths).sum())
+            best = rollouts.rewards.nan_to_num(nan=-math.inf).amax(1)  # (P,)
+            yield {
+                "step": self.step,
+                **describe(rollouts),
+                "reward/best": finite(best[best > -math.inf].mean()),
+                "kl": kl,
+                "kept": len(kept),
+                "updates": imitation.updates,
+                "loss": imitation.loss,
+                "mean_token_accuracy": imitation.mean_token_accuracy,
+                "grad_norm": imitation.grad_norm,
+                "lr": lr,
+                "num_tokens": self.num_tokens,
+                "time/generation": sampled - started,
+                "time/training": perf_counter() - sampled,
+            }
+
+    # --- what a host asks for
+
+    def evaluate(self) -> dict[str, float | int | None]:
+        """Held-out accuracy, `greedy` and `sampled` in 0..1, the mean `reward`, and accuracy as `best_of/N`; changes
+        nothing."""
+        return self.source.evaluation.run() | self._curve()
+
+    def _curve(self) -> dict[str, float | int | None]:
+        """`best_of/1`, `best_of/2`, ... up to n on the first held-out prompts, from n samples of each."""
+        n, held_out = self.config.group_size, self.source.evaluation.held_out
+        count = min(self.config.curve_prompts, len(held_out))
+        if not count:
+            return {}
+        generator = torch.Generator(self.source.device).manual_seed(SEED)
+        rewards, gold = [], []
+        at_once = max(1, ROWS // n)
+        for start in range(0, count, at_once):
+            examples, prompts = held_out.select(range(start, min(start + at_once, count)))
+            rollouts = rescore(
+                roll_out(
+                    self.model,
+                    self.source.tokenizer,
+                    self.source.task,
+                    examples,
+                    prompts,
+                    sampler=self.source.sampler,
+                    group_size=n,
+                    max_new_tokens=self.source.max_new_tokens,
+                    generator=generator,
+                ),
+                self.scorer,
+            )
+            rewards.append(rollouts.rewards)
+            gold.append(torch.tensor([float(score.correct) for score in rollouts.scores]).view(-1, n))
+        sizes = sizes_up_to(n)
+        curve = best_of_curve(torch.cat(rewards), torch.cat(gold), sizes)
+        return {f"best_of/{size}": value for size, value in zip(sizes, curve, strict=True)}
+
+    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
+        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
+        return self.source.evaluation.samples(n)
+
+    def last_rollouts(self) -> list[Mapping[str, Any]]:
+        """What was sampled for the last step, and whether it was `kept`; also after a step that failed."""
+        if self._last is None:
+            return []
+        step, rollouts, kept = self._last
+        return with_kept(step, rollouts, kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "num_tokens": self.num_tokens,
+            "model": model_state(self.model),
+            "optimizer": optimizer_state(self.optimizer, self.named),
+            "random": random_state(self.source.device, self.source.generator),
+            "reference": self.reference.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        load_model_state(self.model, state["model"])
+        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
+        load_random_state(self.source.device, self.source.generator, state["random"])
+        self.reference.load_state_dict(state["reference"])
+        self.step, self.num_tokens = state["step"], state["num_tokens"]

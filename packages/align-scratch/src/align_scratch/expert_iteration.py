@@ -1,0 +1,185 @@
+"""Expert iteration: sample, keep what is correct, imitate it, repeat.
+
+The policy with a checker behind it is an expert that the policy alone is not yet (Anthony et al. 2017,
+arXiv:1705.08439); fine-tuning on the expert's answers makes the next policy. For language models: STaR (Zelikman et
+al. 2022, arXiv:2203.14465, algorithm 1, without its rationalization) and ReST-EM (Singh et al. 2023, arXiv:2312.06585,
+algorithm 1). Per iteration:
+
+    D    = { (x, y) : y ~ pi(. | x), correct(x, y) },  each different pair once, at most `max_per_prompt` of a prompt
+    pi  <- argmin_pi  - sum_D log pi(y | x)   by a few epochs of SFT, the mean over all completion tokens
+
+There is no advantage and no ratio: what is wrong is thrown away, and nothing pushes it down. With `from_base` an
+iteration imitates from the starting weights, as STaR does against overfitting; the samples still come from the newest
+policy. A completion that was cut off is not kept, whatever its marks: it does not show how to end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_scratch.config.expert_iteration import ExpertIterationConfig
+from align_scratch.imitation import imitate
+from align_scratch.metrics import describe, records
+from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
+from align_scratch.reference import Reference
+from align_scratch.rollout_source import RolloutSource
+from align_scratch.rollouts import Rollouts
+from align_scratch.schedule import derived_seed
+from align_scratch.state import (
+    adamw,
+    current_lr,
+    load_model_state,
+    load_optimizer_state,
+    load_random_state,
+    model_state,
+    optimizer_state,
+    random_state,
+    trainable,
+)
+
+
+def correct_and_different(rollouts: Rollouts, max_per_prompt: int | None = None) -> list[int]:
+    """Row numbers of finished, correct completions: each pair of prompt and ids once, and the first few of a prompt."""
+    kept, seen, taken = [], set(), Counter[str]()
+    ids, finished = rollouts.generation.to_lists(), rollouts.generation.finished.tolist()
+    for row, score in enumerate(rollouts.scores):
+        prompt = rollouts.examples[row // rollouts.group_size].prompt
+        pair = (prompt, tuple(ids[row]))
+        if not score.correct or not finished[row] or pair in seen:
+            continue
+        if max_per_prompt is not None and taken[prompt] >= max_per_prompt:
+            continue
+        seen.add(pair)
+        taken[prompt] += 1
+        kept.append(row)
+    return kept
+
+
+class ExpertIteration:
+    """Trainer `expert-iteration`."""
+
+    def __init__(
+        self,
+        config: ExpertIterationConfig,
+        *,
+        model: Model,
+        tokenizer: Tokenizer,
+        task: Task,
+        sampler: Sampler,
+        adapter: Adapter | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks."""
+        self.config, self.model, self.seed = config, model, seed
+        self.source = RolloutSource(
+            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="expert-iteration"
+        )
+        self.named = trainable(model)
+        self.optimizer = adamw(self.named, config)
+        self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
+        self.start: dict[str, Tensor] = model_state(model) if config.from_base else {}
+        self.step, self.num_tokens, self.without_correct = 0, 0, 0
+        self._last: tuple[int, Rollouts, list[int]] | None = None
+
+    def train(self) -> Iterator[Mapping[str, float | int | None]]:
+        """Metrics after each iteration."""
+        config, device = self.config, self.source.device
+        while self.step < config.steps:
+            started = perf_counter()
+            # y ~ pi(. | x) for every prompt x of the batch; D = what is correct among them, each once.
+            rollouts = self.source.sample(self.step)
+            kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
+            kept = correct_and_different(rollouts, config.max_per_prompt)
+            self._last = self.step + 1, rollouts, kept
+            sampled = perf_counter()
+
+            if config.from_base and kept:
+                load_model_state(self.model, self.start)
+                self.optimizer.state.clear()
+            self.model.train(not config.disable_dropout)
+            lr = current_lr(config, self.step + 1)
+            imitation = imitate(
+                self.model,
+                self.optimizer,
+                self.named,
+                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=device)),
+                config,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                lr=lr,
+                seed=derived_seed(self.seed, f"expert-iteration order {self.step}"),
+                where=f"expert-iteration step {self.step + 1}",
+            )
+
+            self.step += 1
+            self.without_correct += not kept
+            sequences = rollouts.sequences
+            self.num_tokens += int((sequences.prompt_lengths + sequences.completion_lengths).sum())
+            yield {
+                "step": self.step,
+                **describe(rollouts),
+                "kl": kl,
+                "kept": len(kept),
+                "kept/prompts": len({row // rollouts.group_size for row in kept}),
+                "kept/duplicates": sum(score.correct for score in rollouts.scores) - len(kept),
+                "steps_without_correct": self.without_correct,
+                "updates": imitation.updates,
+                "loss": imitation.loss,
+                "mean_token_accuracy": imitation.mean_token_accuracy,
+                "grad_norm": imitation.grad_norm,
+                "lr": lr,
+                "num_tokens": self.num_tokens,
+                "time/generation": sampled - started,
+                "time/training": perf_counter() - sampled,
+            }
+
+    # --- what a host asks for
+
+    def evaluate(self) -> dict[str, float | int | None]:
+        """Held-out accuracy, `greedy` and `sampled` in 0..1, and the mean `reward`; changes nothing."""
+        return self.source.evaluation.run()
+
+    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
+        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
+        return self.source.evaluation.samples(n)
+
+    def last_rollouts(self) -> list[Mapping[str, Any]]:
+        """What was sampled in the last iteration, and whether it was `kept`; also after one that failed."""
+        if self._last is None:
+            return []
+        step, rollouts, kept = self._last
+        return with_kept(step, rollouts, kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "num_tokens": self.num_tokens,
+            "without_correct": self.without_correct,
+            "model": model_state(self.model),
+            "start": {name: tensor.clone() for name, tensor in self.start.items()},
+            "optimizer": optimizer_state(self.optimizer, self.named),
+            "random": random_state(self.source.device, self.source.generator),
+            "reference": self.reference.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        load_model_state(self.model, state["model"])
+        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
+        load_random_state(self.source.device, self.source.generator, state["random"])
+        self.reference.load_state_dict(state["reference"])
+        self.start = {name: tensor.clone() for name, tensor in state["start"].items()}
+        self.step, self.num_tokens = state["step"], state["num_tokens"]
+        self.without_correct = state["without_correct"]
+
+
+def with_kept(step: int, rollouts: Rollouts, kept: list[int]) -> list[Mapping[str, Any]]:
+    """One JSON-able mapping a rollout, with `kept`; there is no advantage and no ratio here, so those are None."""
+    unknown, chosen = torch.full((len(rollouts.scores),), torch.nan), set(kept)
+    found = records(step, rollouts, unknown, unknown)
+    return [{**record, "advantage": None, "kept": row in chosen} for row, record in enumerate(found)]
