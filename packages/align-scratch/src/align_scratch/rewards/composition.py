@@ -10,8 +10,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
+from align_scratch.errors import CheckerFailed
 from align_scratch.tasks.problems import Score
 
 _LONGEST = 500  # characters of an explanation
@@ -81,6 +83,30 @@ class Composition:
         self.counts: Counter[str] = Counter()
         """`NAME/errors`, `NAME/timeouts`, `NAME/none` and `NAME/unparsed` so far."""
 
+    @classmethod
+    def from_functions(
+        cls,
+        functions: Sequence[Callable[..., Any]],
+        weights: Sequence[float] | None = None,
+        *,
+        seconds: float | None = None,
+        **options: Any,
+    ) -> Composition:
+        """Of functions as TRL takes them: `(prompts, completions, **columns) -> list[float | None]`.
+
+        Columns are `answer` and what the example has in a mapping `columns`. seconds: how long to wait for one call,
+        see `time_limit.py`; None waits for ever. options: those of the constructor. Raises CheckerFailed when scoring,
+        if a function returns a list of another length.
+        """
+        from align_scratch.rewards.functions import FunctionReward  # which imports this module
+
+        if weights is None:
+            weights = [1.0] * len(functions)
+        if len(weights) != len(functions):
+            raise ValueError(f"weights: got {len(weights)}, must be {len(functions)}: one for each function")
+        rewards: list[Reward] = [FunctionReward(function, seconds=seconds) for function in functions]
+        return cls(list(zip(rewards, weights, strict=True)), **options)
+
     def score(self, example: Problem, completion: str) -> Score:
         """The marks of `completion`, with one part a reward, NaN where that reward failed."""
         parts: dict[str, float] = {}
@@ -98,11 +124,14 @@ class Composition:
         return Score(total, correct, parts, "" if correct else _told(explanations, parts))
 
     def _judge(self, reward: Reward, example: Problem, completion: str) -> tuple[float, str, bool]:
+        columns = getattr(example, "columns", {}) if getattr(reward, "takes_columns", False) else {}
         try:
-            judgement = reward(completion, prompt=example.prompt, answer=example.answer)
+            judgement = reward(completion, prompt=example.prompt, answer=example.answer, **columns)
             if judgement.unparsed:
                 self.counts[f"{reward.name}/unparsed"] += 1
             value, explanation = judgement.value, judgement.explanation
+        except CheckerFailed:  # nothing that another completion could mend
+            raise
         except TimeoutError as error:
             self.counts[f"{reward.name}/timeouts"] += 1
             return math.nan, f"could not be judged in time: {error}", False
@@ -112,9 +141,9 @@ class Composition:
         if value is None:
             self.counts[f"{reward.name}/none"] += 1
             return math.nan, explanation or "cannot be judged", True
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        if not isinstance(value, Real) or not math.isfinite(value):
             self.counts[f"{reward.name}/errors"] += 1
-            return math.nan, f"failed: gave {value!r:.40}, no finite number", False
+            return math.nan, f"failed: gave {value!r:.40}, which is no finite number", False
         return float(value), explanation, False
 
     def _total(self, parts: Mapping[str, float], skipped: set[str]) -> float:

@@ -1,0 +1,136 @@
+"""Are two written answers the same number? Exactly, over fractions, without running or symbolically parsing anything.
+
+Read are whole numbers, decimals, thousands commas, powers of ten, percent, fractions, mixed numbers, `\\frac`, products
+and powers, signs, currency and trailing units (which are dropped: 5 cm is 5). Everything else, such as `x + 1`,
+`\\pi` or a pair, is equal only to the same text.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from fractions import Fraction
+
+from align_scratch.rewards.arithmetic import LONGEST, TooLarge, Undefined, Unreadable, evaluate, power
+
+
+class Verdict(Enum):
+    EQUAL = "equal"
+    NOT_EQUAL = "not equal"
+    UNPARSEABLE = "unparseable"
+
+
+_REPLACED = {
+    "\\!": "", "\\,": "", "{,}": ",", "\\;": " ", "\\:": " ", "\\ ": " ", "~": " ", "\\quad": " ", "\\qquad": " ",
+    "\\left": "", "\\right": "", "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac",
+    "\\cdot": "*", "\\times": "*", "\\div": "/", "\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-",
+    "\\%": "%", "\\$": " ", "$": " ", "\u20ac": " ", "\u00a3": " ", "\u00a5": " ",
+    "^{\\circ}": " deg", "^\\circ": " deg", "\u00b0": " deg", "\\[": " ", "\\]": " ", "\\(": " ", "\\)": " ",
+}  # fmt: skip
+_REPLACE = re.compile("|".join(re.escape(old) for old in sorted(_REPLACED, key=len, reverse=True)))
+_WORDS = re.compile(r"\\(?:text|mathrm|textbf|mbox|textrm|mathbf)\{([^{}]*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)(?=\{)")
+_NAMED = re.compile(r"\s*[A-Za-z](?:_?\w){0,20}\s*=(?!=)")
+_SHORT_FRAC = re.compile(r"\\frac\s*([0-9])")
+_UNIT = re.compile(
+    r"(?<=[0-9)}%.])(?:\s+([A-Za-z]+(?:[\s/*.-]+[A-Za-z]+)*)|(cm|mm|km|kg|mg|ml|ft|in|lbs?|oz|mph|hrs?|min|sec|am|pm))"
+    r"(?:\s*\^\{?[0-9]\}?|[0-9\u00b2\u00b3])?\s*$"
+)
+_NO_UNITS = frozenset(
+    {"pi", "tau", "e", "i", "inf", "infinity", "nan", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "mod", "or"}
+    | {"and", "to", "plus", "minus", "times", "over", "half", "third", "quarter", "dozen", "hundred", "thousand"}
+    | {"million", "billion", "trillion"}
+)
+_SHORT_UNITS = frozenset("mgshlL")
+_TOKEN = re.compile(
+    r"\s*(?:([0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+))?"
+    r"|(\*\*|[-+*/^(){}]|\\frac))"
+)
+
+
+def compare(gold: str, got: str, *, loose_percent: bool = False) -> Verdict:
+    """Whether `got`, untrusted text of any length, is the answer `gold`.
+
+    What is beyond the limits of `arithmetic.py`, or divides by zero, is not equal. UNPARSEABLE: the texts differ and
+    one of them is no number that can be read. loose_percent: 50% is also 50, where only one side has the sign.
+    """
+    gold, got = gold.strip(), got.strip()
+    if len(got) > LONGEST:
+        return Verdict.NOT_EQUAL
+    if _plain(gold) == _plain(got):
+        return Verdict.EQUAL if gold else Verdict.UNPARSEABLE
+    try:
+        want, want_percent = read(gold)
+    except ValueError:
+        return Verdict.UNPARSEABLE
+    try:
+        value, percent = read(got)
+    except Unreadable:
+        return Verdict.UNPARSEABLE
+    except (TooLarge, Undefined):
+        return Verdict.NOT_EQUAL
+    same = value == want
+    if loose_percent and percent != want_percent:
+        same = same or (100 * value == want if percent else value == 100 * want)
+    return Verdict.EQUAL if same else Verdict.NOT_EQUAL
+
+
+def read(text: str) -> tuple[Fraction, bool]:
+    """The exact value of a written number, and whether it has a percent sign (50% is 1/2).
+
+    Raises Unreadable, Undefined or TooLarge, which are ValueErrors.
+    """
+    text = text.strip()
+    if len(text) > LONGEST:
+        raise TooLarge(f"{len(text)} characters are more than {LONGEST}")
+    text = _NAMED.sub("", _clean(text), count=1).strip()
+    text, percent = _without_unit(text)
+    value = evaluate(_tokens(_SHORT_FRAC.sub(r"\\frac{\1}", text)))
+    return (value / 100 if percent else value), percent
+
+
+def _clean(text: str) -> str:
+    text = _WORDS.sub(r" \1 ", _BOXED.sub("", _REPLACE.sub(lambda old: _REPLACED[old.group()], text)))
+    return text.strip().removesuffix(".").strip()
+
+
+def _plain(text: str) -> str:
+    """Two texts that differ only in spaces and typesetting are the same answer, whatever it means."""
+    return "".join(_clean(text[: 2 * LONGEST]).split()) if len(text) <= 2 * LONGEST else text
+
+
+def _without_unit(text: str) -> tuple[str, bool]:
+    unit = _UNIT.search(text)
+    percent = False
+    if unit is not None:
+        words = re.findall("[A-Za-z]+", unit[1] or "")
+        if any(word.lower() in _NO_UNITS or (len(word) == 1 and word not in _SHORT_UNITS) for word in words):
+            raise Unreadable(f"got {unit[1]!r}, which may be more than a unit")
+        percent = words[:1] == ["percent"]
+        text = text[: unit.start()].strip()
+    if text.endswith("%"):
+        return text[:-1].strip(), True
+    return text, percent
+
+
+def _tokens(text: str) -> list[Fraction | str]:
+    tokens: list[Fraction | str] = []
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            raise Unreadable(f"character {at + 1}: got {text[at : at + 20]!r}, expected a number or an operator")
+        number, exponent, operator = found.groups()
+        if number is None:
+            tokens.append({"**": "^", "{": "(", "}": ")", "\\frac": "frac"}.get(operator, operator))
+        else:
+            value = Fraction(number.replace(",", "").rstrip("."))
+            tokens.append(value if exponent is None else value * power(Fraction(10), _small(exponent)))
+        at = found.end()
+    return tokens
+
+
+def _small(exponent: str) -> Fraction:
+    if len(exponent.lstrip("+-0")) > 3:
+        raise TooLarge("an exponent is beyond all limits")
+    return Fraction(int(exponent))
