@@ -269,7 +269,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_checkpoint_kept(capsys:
     assert "the loss of climb is nan at step 8" in line
     assert "step-000005" in line
     assert checkpoint.listing(Path("a/checkpoints"))[0][1] == 5
-    last = rows(Path("a/metrics.jsonl"))[-1]
+    last, alarm = rows(Path("a/metrics.jsonl"))[-2:]
+    assert alarm["alarm"] == "not finite"
     assert last["loss"] is None
     assert last["not_finite"] == ["loss"]
 

@@ -171,6 +171,18 @@ class Workshop:
             seed=self.plan.run.seed,
         )
 
+    def save_trainer(self, trainer: Any) -> None:
+        """What the trainer has learned besides the model; nothing if it saves no files."""
+        if hasattr(trainer, "save"):
+            self.hashes["trainer"] = durable.write_directory(self.directory.trainer, trainer.save)
+            self.record()
+
+    def load_trainer(self, trainer: Any) -> None:
+        """Give the trainer of a finished run what `save_trainer` kept. Raises CheckpointError if that has changed."""
+        if hasattr(trainer, "load"):
+            self.directory.verify("trainer")
+            trainer.load(self.directory.trainer)
+
 
 def build(chosen: Chosen | None) -> Any:
     """A part that is made from its config alone: a task, a sampler or an adapter; None if none is chosen."""

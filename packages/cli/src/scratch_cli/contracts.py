@@ -260,7 +260,7 @@ class Trainer(Protocol):
 
         Tasks with a checker: at least `greedy` and `sampled`, accuracies in 0..1. Language modelling: `loss` (nats per
         token), `perplexity`, `bits_per_byte`. Word vectors: `loss` (nats per pair), `auc` (how often a true pair
-        scores above a random one).
+        scores above a random one). Preferences: `accuracy`, the share of pairs whose chosen side is preferred.
         """
         ...
 
@@ -288,3 +288,18 @@ class ShowsSamples(Protocol):
     """
 
     def samples(self, n: int, /) -> Sequence[Mapping[str, Any]]: ...
+
+
+class SavesFiles(Protocol):
+    """Optional for a trainer: what it learned besides the model, such as the head of a reward model.
+
+    The host keeps it in `trainer/` of a finished run; checkpoints hold it in `state_dict()` as ever.
+    """
+
+    def save(self, directory: Path, /) -> None:
+        """Write JSON and safetensors into `directory`, at the end of a run. No pickle."""
+        ...
+
+    def load(self, directory: Path, /) -> None:
+        """Read what `save` wrote, in a trainer that was built with the saved model: `evaluate()` is then as it was."""
+        ...

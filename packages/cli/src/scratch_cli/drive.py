@@ -7,13 +7,15 @@ there, goes on, and ends with the same files as a run that was never interrupted
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scratch_cli import checkpoint, jsonl
+from scratch_cli.alarms import Watchman
 from scratch_cli.build import load_trainer_state
 from scratch_cli.checkpoint import Checkpoint
 from scratch_cli.errors import CheckpointError, RunFailed, ScratchError
@@ -97,6 +99,9 @@ class Driver:
             missing = jsonl.cut(path, sizes.get(path.name, 0))
             if missing:
                 progress.note(f"{path}: {missing} bytes that were logged before the checkpoint are missing")
+        self.watchmen = {WARM_START: Watchman(), MAIN: Watchman()}
+        self.alarms = _recorded_alarms(directory, self.watchmen)
+        """Those of all sessions, as metrics.jsonl has them."""
         self.metrics = jsonl.JsonLines(directory.metrics)
         self.rollouts = jsonl.JsonLines(directory.rollouts)
 
@@ -128,7 +133,7 @@ class Driver:
                     self.record.before = self._evaluate(stage, 0)
                 self._stop_if_asked(stage, step)
                 started = time.perf_counter()
-                for metrics in stage.trainer.train():
+                for metrics in self._steps(stage):
                     took = time.perf_counter() - started
                     step = self._log(stage, metrics, took, clock)
                     if stage.name == MAIN and _due(step, self.run.eval_every, stage.total):
@@ -164,9 +169,12 @@ class Driver:
         broken = loss is not None and not math.isfinite(loss)
         if step % self.run.log_every == 0 or step in (1, stage.total) or broken:
             self.metrics.append(row)
-        if hasattr(stage.trainer, "last_rollouts"):
-            where = {"stage": stage.name, "step": step}
-            self.rollouts.append(*({**where, **rollout} for rollout in stage.trainer.last_rollouts()))
+            # Alarms see what is logged and no more: a resumed run, which reads them back, raises the same ones.
+            for alarm in self.watchmen[stage.name].see(row):
+                self.alarms.append(alarm.row(stage.name))
+                self.metrics.append(self.alarms[-1])
+                self.progress.note(f"alarm: {alarm.text}")
+        self._log_rollouts(stage, step)
         self.progress.step(step, row)
         if broken:
             raise RunFailed(
@@ -174,6 +182,25 @@ class Driver:
                 f"({self._last_checkpoint()})"
             )
         return step
+
+    def _steps(self, stage: Stage) -> Iterator[Mapping[str, Any]]:
+        """What the trainer yields. If a step fails, what it had sampled is logged: it is what one wants to look at."""
+        try:
+            yield from stage.trainer.train()
+        except Exception:
+            with contextlib.suppress(Exception):  # the trainer's error is the one to show
+                self._log_rollouts(stage, self.record.steps[stage.name] + 1, failed=True)
+            raise
+
+    def _log_rollouts(self, stage: Stage, step: int, *, failed: bool = False) -> None:
+        """What was sampled in `step`; of a failed step only what says so itself, which older rollouts do not."""
+        if not hasattr(stage.trainer, "last_rollouts"):
+            return
+        where = {"stage": stage.name, "step": step}
+        rollouts = stage.trainer.last_rollouts()
+        if failed:
+            rollouts = [{**rollout, "failed": True} for rollout in rollouts if rollout.get("step") == step]
+        self.rollouts.append(*({**where, **rollout} for rollout in rollouts))
 
     def _evaluate(self, stage: Stage, step: int) -> dict[str, Any]:
         values = dict(stage.trainer.evaluate())
@@ -225,6 +252,18 @@ class _Clock:
 
     def tick(self) -> None:
         self._all[self._stage] = self.seconds()
+
+
+def _recorded_alarms(directory: RunDirectory, watchmen: Mapping[str, Watchman]) -> list[dict[str, Any]]:
+    """The alarms in the log of a run that goes on; the watchmen are shown what they saw before."""
+    found = []
+    for row in jsonl.read(directory.metrics):
+        if "alarm" in row:
+            found.append(row)
+            watchmen[row["stage"]].raised.add(row["alarm"])
+        elif row.get("stage") in watchmen and not any(key.startswith("eval/") for key in row):
+            watchmen[row["stage"]].see(row)
+    return found
 
 
 def _due(step: int, every: int, total: int) -> bool:

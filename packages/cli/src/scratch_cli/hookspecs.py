@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from scratch_cli.registration import Register, RegisterCommand
+    from scratch_cli.registration import Register, RegisterOffer
 
 PROJECT = "scratch"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -57,5 +57,15 @@ def register_tasks(register: Register) -> None:
 
 
 @hookspec
-def register_commands(register: RegisterCommand) -> None:
+def register_commands(register: RegisterOffer) -> None:
     """Offer sub-commands of `scratch`: click commands, resolved when they are called."""
+
+
+@hookspec
+def register_proofs(register: RegisterOffer) -> None:
+    """Offer proofs of the package's claims: `scratch doctor --verify` runs them on the user's machine."""
+
+
+@hookspec
+def register_ablations(register: RegisterOffer) -> None:
+    """Offer ready files for `scratch ablate`: grids of options, to be run over several seeds."""

@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
     def summaries(self, ctx: click.Context) -> dict[str, str]:
         """Every command that can be called, with its summary. An ambiguous name stands with its distribution."""
         summaries = {name: summary for name, (_, summary) in OWN_COMMANDS.items()}
-        offered = _registry(ctx).commands
+        offered = _registry(ctx).offers("command")
         names = [command.name for command in offered]
         for command in offered:
             alone = command.name not in OWN_COMMANDS and names.count(command.name) == 1
@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
         if cmd_name in OWN_COMMANDS:
             command: Any = pkgutil.resolve_name(OWN_COMMANDS[cmd_name][0])
         else:
-            command = _registry(ctx).find_command(cmd_name).load()
+            command = _registry(ctx).find_offer("command", cmd_name).load()
         if not isinstance(command, click.Command):
             raise UsageError(f"command {cmd_name!r} is {type(command).__name__}, must be a click command")
         return command

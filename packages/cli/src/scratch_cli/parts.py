@@ -1,4 +1,4 @@
-"""What packages offer: parts and commands as names and import strings, and plugins that failed."""
+"""What packages offer: parts, and commands, proofs and ablations, as names and import strings; and what failed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 from scratch_cli.errors import PluginError
 
 KINDS = ("tokenizer", "model", "sampler", "trainer", "adapter", "task")
+OFFERS = ("command", "proofs", "ablation")
+"""What packages offer besides parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,11 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
-    """One sub-command that a package offers."""
+class Offer:
+    """Something besides parts that a package offers: a sub-command, proofs of its claims, or a ready ablation file."""
 
+    kind: str
+    """One of OFFERS."""
     name: str
     distribution: str
     version: str
@@ -77,10 +81,13 @@ class Command:
 
     @property
     def label(self) -> str:
-        return f"command {self.name!r} ({self.distribution} {self.version})"
+        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
 
     def load(self) -> Any:
-        """The click command that `target` names. Raises PluginError, naming the distribution and what is missing."""
+        """What `target` names: a click command, a callable that gives proofs, or the path of an ablation file.
+
+        Raises PluginError, naming the distribution and what is missing.
+        """
         return _resolve(self.target, self)
 
 
@@ -96,7 +103,7 @@ class Failure:
         return f"{self.distribution} {self.version}: {self.error}"
 
 
-def _resolve(target: str, owner: Part | Command) -> Any:
+def _resolve(target: str, owner: Part | Offer) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return pkgutil.resolve_name(target)

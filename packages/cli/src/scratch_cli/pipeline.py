@@ -122,6 +122,7 @@ def _conduct(
         workshop.save_model(model)
     else:
         workshop.save_adapter(adapter)
+    workshop.save_trainer(trainer)
     samples = [dict(sample) for sample in trainer.samples(3)] if hasattr(trainer, "samples") else []
     result = _result(plan, directory, driver, model, samples, carried + time.perf_counter() - started)
     ending = Ending(result, task, directory, plan)
@@ -153,6 +154,7 @@ def rebuild(workshop: Workshop, saved: SavedRun, task: Any, warn: Callable[[str]
         model = workshop.placed(saved.base_model())
         adapter = saved.attach_adapter(model)
         trainer = workshop.trainer(plan.trainer, model=model, adapter=adapter, **wired)
+        workshop.load_trainer(trainer)
         return Rebuilt(tokenizer=tokenizer, model=model, trainer=trainer, where="finished")
     found = checkpoint.newest_intact(directory.checkpoints, warn=warn)
     if found is None:
@@ -195,6 +197,7 @@ def _result(
         "parts": {kind: None if chosen is None else chosen.part.name for kind, chosen in plan.chosen().items()},
         "seed": plan.run.seed,
         "samples": samples,
+        "alarms": driver.alarms,
     }
 
 

@@ -81,7 +81,7 @@ class Watch:
             words.append(f"{main} {self.metrics[main]:.3f}")
         if self.sampled is not None:
             words.append(f"sampled {self.sampled:.0%}")
-        for name in ("greedy", "sampled"):
+        for name in ("greedy", "sampled", "accuracy"):
             if self.held_out.get(name) is not None:
                 words.append(f"held-out {name} {self.held_out[name]:.0%}")
         if "greedy" not in self.held_out and self.held_out.get("loss") is not None:

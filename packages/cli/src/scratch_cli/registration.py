@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from scratch_cli.parts import KINDS, Command, Part
+from scratch_cli.parts import KINDS, Offer, Part
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+OFFER_WORDS: Mapping[str, str] = MappingProxyType({"command": "commands", "proofs": "proofs", "ablation": "ablations"})
+"""As in the name of the hook."""
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -48,11 +50,16 @@ class Register(Protocol):
         """
 
 
-class RegisterCommand(Protocol):
-    """What `register_commands` receives."""
+class RegisterOffer(Protocol):
+    """What `register_commands`, `register_proofs` and `register_ablations` receive."""
 
     def __call__(self, name: str, target: str, /, *, summary: str) -> None:
-        """Offer the sub-command `name`; `target` ("module:attr") is a click command, imported when it is called."""
+        """Offer `name`; `target` ("module:attr") is imported when it is asked for.
+
+        commands: `target` is a click command.
+        proofs: `target` takes nothing and gives, one by one, objects with `claim`, `measured`, `tolerance` and `ok`.
+        ablations: `target` is the path of a TOML file for `scratch ablate`.
+        """
 
 
 class Stage:
@@ -62,7 +69,7 @@ class Stage:
         self.distribution = distribution
         self.version = version
         self.parts: list[Part] = []
-        self.commands: list[Command] = []
+        self.offers: list[Offer] = []
         self.open = True
 
     def register(self, kind: str) -> Register:
@@ -125,14 +132,25 @@ class Stage:
         register.__qualname__ = "register"  # as Python's own complaints about a call name it
         return register
 
-    def register_command(self, name: str, target: str, /, *, summary: str) -> None:
-        where = f"register({name!r}) of commands"
-        self._check(where, name, summary, target=target)
-        if any(command.name == name for command in self.commands):
-            raise ValueError(f"{where}: the name is registered twice")
-        self.commands.append(
-            Command(name=name, distribution=self.distribution, version=self.version, target=target, summary=summary)
-        )
+    def register_offer(self, kind: str) -> RegisterOffer:
+        def register(name: str, target: str, /, *, summary: str) -> None:
+            where = f"register({name!r}) of {OFFER_WORDS[kind]}"
+            self._check(where, name, summary, target=target)
+            if any(offer.kind == kind and offer.name == name for offer in self.offers):
+                raise ValueError(f"{where}: the name is registered twice")
+            self.offers.append(
+                Offer(
+                    kind=kind,
+                    name=name,
+                    distribution=self.distribution,
+                    version=self.version,
+                    target=target,
+                    summary=summary,
+                )
+            )
+
+        register.__qualname__ = "register"
+        return register
 
     def _check(self, where: str, name: object, summary: object, **targets: object) -> None:
         if not self.open:

@@ -26,16 +26,17 @@ import pluggy
 
 from scratch_cli import hookspecs
 from scratch_cli.errors import PluginError, UsageError
-from scratch_cli.parts import KINDS, Command, Failure, Part, one_line
-from scratch_cli.registration import Register, RegisterCommand, Stage
+from scratch_cli.parts import KINDS, OFFERS, Failure, Offer, Part, one_line
+from scratch_cli.registration import OFFER_WORDS, Register, RegisterOffer, Stage
 
 __all__ = [
     "KINDS",
-    "Command",
+    "OFFERS",
     "Failure",
+    "Offer",
     "Part",
     "Register",
-    "RegisterCommand",
+    "RegisterOffer",
     "Registry",
     "discover",
     "nearest",
@@ -49,13 +50,13 @@ ALLOW_LIST = "SCRATCH_PLUGINS"
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """All parts and commands of the plugins that work, and the failures of those that do not."""
+    """What the plugins that work offer, and the failures of those that do not."""
 
     all_parts: tuple[Part, ...] = ()
-    commands: tuple[Command, ...] = ()
+    all_offers: tuple[Offer, ...] = ()
     failures: tuple[Failure, ...] = ()
     distributions: tuple[tuple[str, str], ...] = ()
-    """Name and version of each plugin that works, also of those that offer only commands."""
+    """Name and version of each plugin that works, also of those that offer no parts."""
 
     def parts(self, kind: str | None = None) -> tuple[Part, ...]:
         """The parts of one kind (all, if None), sorted by kind, name and distribution.
@@ -79,10 +80,18 @@ class Registry:
         assert isinstance(found, Part)  # parts came in, a part comes out
         return found
 
-    def find_command(self, name: str) -> Command:
-        """The packages' sub-command called `name` or `name@distribution`. Raises like `find`."""
-        found = self._find("command", name, self.commands)
-        assert isinstance(found, Command)  # commands came in, a command comes out
+    @property
+    def commands(self) -> tuple[Offer, ...]:
+        return self.offers("command")
+
+    def offers(self, kind: str) -> tuple[Offer, ...]:
+        """What packages offer besides parts, of one kind of OFFERS, sorted by name and distribution."""
+        return tuple(offer for offer in self.all_offers if offer.kind == kind)
+
+    def find_offer(self, kind: str, name: str) -> Offer:
+        """The packages' command, proofs or ablation called `name` or `name@distribution`. Raises like `find`."""
+        found = self._find(kind, name, self.offers(kind))
+        assert isinstance(found, Offer)  # offers came in, an offer comes out
         return found
 
     def restricted(self, distribution: str) -> Registry:
@@ -102,11 +111,11 @@ class Registry:
             )
         return Registry(
             all_parts=tuple(part for part in self.all_parts if normalized(part.distribution) == key),
-            commands=tuple(command for command in self.commands if normalized(command.distribution) == key),
+            all_offers=tuple(offer for offer in self.all_offers if normalized(offer.distribution) == key),
             distributions=tuple(pair for pair in self.distributions if normalized(pair[0]) == key),
         )
 
-    def _find(self, kind: str, name: str, candidates: Sequence[Part | Command]) -> Part | Command:
+    def _find(self, kind: str, name: str, candidates: Sequence[Part | Offer]) -> Part | Offer:
         bare, at, distribution = name.partition("@")
         if at:
             candidates = self.restricted(distribution)._of(kind)
@@ -123,8 +132,8 @@ class Registry:
             f"{self.broken()}"
         )
 
-    def _of(self, kind: str) -> Sequence[Part | Command]:
-        return self.commands if kind == "command" else self.parts(kind)
+    def _of(self, kind: str) -> Sequence[Part | Offer]:
+        return self.offers(kind) if kind in OFFERS else self.parts(kind)
 
     def broken(self) -> str:
         """`; broken plugins: ...` to end a message about something that was not found; empty if none is."""
@@ -217,7 +226,12 @@ def discover(
                 key=lambda part: (KINDS.index(part.kind), part.name, part.distribution),
             )
         ),
-        commands=tuple(sorted((c for stage in stages for c in stage.commands), key=lambda c: (c.name, c.distribution))),
+        all_offers=tuple(
+            sorted(
+                (offer for stage in stages for offer in stage.offers),
+                key=lambda offer: (OFFERS.index(offer.kind), offer.name, offer.distribution),
+            )
+        ),
         failures=tuple(failures),
         distributions=tuple(sorted({(stage.distribution, stage.version) for stage in stages})),
     )
@@ -241,7 +255,7 @@ def _collect(ep: importlib.metadata.EntryPoint, stage: Stage) -> None:
     if not callers:
         raise ValueError(f"{ep.value} implements no hook; is @hookimpl with the marker {hookspecs.PROJECT!r} missing?")
     hooks: dict[str, Callable[..., None]] = {f"register_{kind}s": stage.register(kind) for kind in KINDS}
-    hooks["register_commands"] = stage.register_command
+    hooks |= {f"register_{word}": stage.register_offer(kind) for kind, word in OFFER_WORDS.items()}
     for caller in sorted(callers, key=lambda caller: caller.name):
         for implementation in caller.get_hookimpls():
             if implementation.argnames != ("register",) or implementation.kwargnames:

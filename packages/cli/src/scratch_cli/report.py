@@ -21,14 +21,24 @@ if TYPE_CHECKING:
 
 CURVES: Sequence[tuple[str, Sequence[str]]] = (
     ("Reward", ("reward",)),
-    ("Accuracy on held-out data", ("eval/greedy", "eval/sampled")),
+    ("Accuracy on held-out data", ("eval/greedy", "eval/sampled", "eval/accuracy")),
     ("Loss", ("loss",)),
     ("Loss on held-out data", ("eval/loss",)),
     ("KL from the starting model", ("kl",)),
     ("Entropy", ("entropy",)),
     ("Groups whose rewards are all equal", ("frac_reward_zero_std",)),
     ("Completion length", ("completions/mean_length",)),
+    ("Completions cut off", ("completions/clipped_ratio",)),
+    ("Ratios that are clipped", ("clip_ratio/region_mean",)),
+    ("Largest gap between sampled and scored log-probability", ("sampling/sampling_logp_difference/max",)),
+    ("Share of right completions while training", ("accuracy",)),
+    ("Implicit rewards", ("rewards/chosen", "rewards/rejected")),
+    ("Pairs told apart", ("rewards/accuracies", "eval/rewards/accuracies")),
+    ("Loss of the value head", ("loss/value_avg",)),
+    ("Gradient norm", ("grad_norm",)),
 )
+PARTS = "Parts of the reward"
+"""Caption of the curves `rewards/<name>/mean`, whatever the names."""
 MAX_POINTS = 400
 MAX_ROLLOUTS = 20
 
@@ -46,6 +56,7 @@ def write(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> Non
         achieved=summary.achieved(result),
         card=_card(directory, plan, result),
         curves=[(caption, _svg(lines)) for caption, lines in _curves(list(jsonl.read(directory.metrics)))],
+        alarms=[alarm["text"] for alarm in result["alarms"]],
         samples=[_cells(sample) for sample in result["samples"]],
         rollouts=[_cells(rollout) for rollout in jsonl.tail(directory.rollouts, MAX_ROLLOUTS)],
         toml=directory.toml.read_text(encoding="utf-8"),
@@ -55,14 +66,24 @@ def write(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> Non
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the table of samples shows; what a trainer does not say is None."""
-    reward = row.get("reward")
+    reward, gap = row.get("reward"), row.get("logp_difference")
+    parts, advantage, length = row.get("rewards"), row.get("advantage"), row.get("length")
     return {
         "prompt": row.get("prompt", ""),
         "completion": row.get("completion", ""),
         "reward": f"{reward:.2f}" if _is_number(reward) else "",
         "answer": row.get("answer", ""),
         "verdict": "right" if row.get("correct") else "wrong" if "correct" in row else "",
+        "parts": reward_parts(parts) if isinstance(parts, Mapping) else "",
+        "advantage": f"{advantage:+.2f}" if _is_number(advantage) else "",
+        "length": f"{length}{' cut off' if row.get('truncated') else ''}" if _is_number(length) else "",
+        "gap": f"{gap:.1e}" if _is_number(gap) else "",
     }
+
+
+def reward_parts(parts: Mapping[str, Any]) -> str:
+    """`exact 1.00, positions 0.75`; a part that could not be judged is `?`."""
+    return ", ".join(f"{name} {value:.2f}" if _is_number(value) else f"{name} ?" for name, value in parts.items())
 
 
 def _card(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -78,10 +99,11 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, list
     """Caption and named series of points (step, value); steps of the warm start count from below zero."""
     warm = max((row.get("step", 0) for row in rows if row.get("stage") == "warm_start"), default=0)
     found = []
-    for caption, keys in CURVES:
+    parts = sorted({key for row in rows for key in row if key.startswith("rewards/") and key.endswith("/mean")})
+    for caption, keys in (CURVES[0], (PARTS, parts), *CURVES[1:]):
         series: dict[str, list[tuple[float, float]]] = {}
         for key in keys:
-            for stage, name, shift in (("warm_start", "warm start", -warm), ("train", key.removeprefix("eval/"), 0)):
+            for stage, name, shift in (("warm_start", "warm start", -warm), ("train", _name(key), 0)):
                 points = [
                     (row["step"] + shift, row[key])
                     for row in rows
@@ -92,6 +114,10 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, list
         if any(not name.startswith("warm start") for name in series) or (caption == "Loss" and series):
             found.append((caption, series))
     return found
+
+
+def _name(key: str) -> str:
+    return key.removeprefix("eval/").removeprefix("rewards/").removesuffix("/mean")
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 runs/20260718T143401Z-bpe-gpt-grpo/        the time is UTC
     run.toml          the resolved plan, [versions] and [hashes]; `scratch run run.toml` repeats the run
-    tokenizer/ model/ adapter/             as their parts save themselves; hashes of them stand in run.toml
+    tokenizer/ model/ adapter/ trainer/    as their parts save themselves; hashes of them stand in run.toml
     metrics.jsonl     one object a step; rollouts.jsonl  what was sampled
     checkpoints/      see `scratch_cli.checkpoint`
     result.json       what `--json` prints; it is there when, and only when, the run is finished
@@ -64,6 +64,11 @@ class RunDirectory:
         return self.path / "adapter"
 
     @property
+    def trainer(self) -> Path:
+        """What a trainer has learned besides the model, if it saves files."""
+        return self.path / "trainer"
+
+    @property
     def start(self) -> Path:
         """The model that an unfinished run with `--from` started from."""
         return self.path / "start"
@@ -111,11 +116,11 @@ class RunDirectory:
         return read_toml(self.toml)
 
     def hashes(self) -> dict[str, str]:
-        """The table [hashes] of run.toml: `config`, and `tokenizer`, `model`, `adapter`, `data` where they exist."""
+        """The table [hashes] of run.toml: `config`, and `tokenizer`, `model`, `adapter`, `trainer`, `data` if they exist."""
         return {str(key): str(value) for key, value in self.tables().get("hashes", {}).items()}
 
     def verify(self, *parts: str) -> None:
-        """Compare saved parts (`tokenizer`, `model`, `adapter`, `start`) with the hashes in run.toml.
+        """Compare saved parts (`tokenizer`, `model`, `adapter`, `trainer`, `start`) with the hashes in run.toml.
 
         Raises CheckpointError with both hashes if one differs, or is missing.
         """

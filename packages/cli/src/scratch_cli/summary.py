@@ -24,6 +24,9 @@ def lines(ending: Ending) -> list[str]:
     lesson = getattr(ending.task, "lesson", "")
     if lesson:
         found += ["", *textwrap.wrap(str(lesson), WIDTH)]
+    if result["alarms"]:
+        found += ["", "Alarms:"]
+        found += [f"  {alarm['text']}" for alarm in result["alarms"]]
     if result["samples"]:
         found += ["", "Samples on held-out prompts:"]
         found += [f"  {sample_line(sample)}" for sample in result["samples"]]
@@ -35,7 +38,7 @@ def lines(ending: Ending) -> list[str]:
 def achieved(result: Mapping[str, Any]) -> list[str]:
     """Before and after, one line a stage: what was done, how long it took, and how well the model does then."""
     stages = result["stages"]
-    checked = all(name in result["after"] for name in CHECKED)
+    checked = all(name in result["after"] for name in CHECKED) or "accuracy" in result["after"]
     task = f", task {result['task']}" if result["task"] else ""
     found = [f"Held-out {'accuracy' if checked else 'data'}{task}:"]
     if len(stages) > 1:
@@ -59,9 +62,16 @@ def _work(stage: Mapping[str, Any]) -> str:
 def values_text(values: Mapping[str, Any]) -> str:
     """What `evaluate()` gave, in one line."""
     if all(values.get(name) is not None for name in CHECKED):
-        return "  ".join(f"{name} {values[name]:6.1%}" for name in CHECKED)
+        shares = (*CHECKED, "accuracy")
+        return "  ".join(f"{name} {values[name]:6.1%}" for name in shares if values.get(name) is not None)
     numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-    return "  ".join(f"{name} {value if isinstance(value, int) else f'{value:.4g}'}" for name, value in numbers.items())
+    return "  ".join(f"{name} {_number_text(name, value)}" for name, value in numbers.items())
+
+
+def _number_text(name: str, value: float) -> str:
+    if name == "accuracy":
+        return f"{value:6.1%}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def sample_line(sample: Mapping[str, Any]) -> str:
@@ -95,7 +105,7 @@ def next_commands(ending: Ending) -> list[str]:
     plan, result = ending.plan, ending.result
     run, toml = quoted(ending.directory.path), quoted(ending.directory.path / RUN_TOML)
     commands = []
-    if "causal-lm" in plan.model.part.provides:
+    if "causal-lm" in plan.model.part.provides and "reward-model" not in plan.trainer.part.provides:
         prompt = _prompt(result["samples"])
         commands.append(f"scratch generate {run} {'-- ' if prompt.startswith('-') else ''}{quoted(prompt)}")
     else:

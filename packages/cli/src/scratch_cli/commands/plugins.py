@@ -7,6 +7,7 @@ import json
 import click
 
 from scratch_cli.app import App, pass_app, screen_options
+from scratch_cli.registration import OFFER_WORDS
 from scratch_cli.registry import KINDS, Registry
 
 
@@ -39,10 +40,13 @@ def _as_mapping(registry: Registry) -> dict[str, object]:
             ]
             for kind in KINDS
         },
-        "commands": [
-            {"name": c.name, "distribution": c.distribution, "version": c.version, "summary": c.summary}
-            for c in registry.commands
-        ],
+        **{
+            word: [
+                {"name": o.name, "distribution": o.distribution, "version": o.version, "summary": o.summary}
+                for o in registry.offers(kind)
+            ]
+            for kind, word in OFFER_WORDS.items()
+        },
         "failures": [
             {"distribution": f.distribution, "version": f.version, "error": f.error} for f in registry.failures
         ],
@@ -54,7 +58,10 @@ def _as_text(registry: Registry) -> str:
         (f"{kind}s", [(p.name, f"{p.distribution} {p.version}", p.summary) for p in registry.parts(kind)])
         for kind in KINDS
     ]
-    groups.append(("commands", [(c.name, f"{c.distribution} {c.version}", c.summary) for c in registry.commands]))
+    groups += [
+        (word, [(o.name, f"{o.distribution} {o.version}", o.summary) for o in registry.offers(kind)])
+        for kind, word in OFFER_WORDS.items()
+    ]
     rows = [row for _, group in groups for row in group]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     lines = []

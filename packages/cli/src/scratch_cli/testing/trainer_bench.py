@@ -48,6 +48,7 @@ def bench(
     with_adapter: bool = False,
     frozen: bool = False,
     like: Any = None,
+    weights: Mapping[str, Any] | None = None,
     dropout: bool = True,
     **options: Any,
 ) -> Bench:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scratch_cli.config import field_types
 from scratch_cli.testing import trainer_bench as on
 from scratch_cli.testing.lazy import lazy
 from scratch_cli.testing.outcome import CheckSkipped, require
+from scratch_cli.testing.saving import require_plain_files
 from scratch_cli.testing.subject import Subject
 
 if TYPE_CHECKING:
@@ -236,6 +239,26 @@ def check_rollouts(subject: Subject) -> None:
         _require_json(rollout, "last_rollouts()")
 
 
+def check_files(subject: Subject) -> None:
+    """save(), if there is one, writes plain files, and load() gives a new trainer of the saved model the same judgement."""
+    bench = on.bench(subject)
+    if not hasattr(bench.trainer, "save"):
+        raise CheckSkipped("the trainer saves no files")
+    for _ in zip(range(3), bench.trainer.train(), strict=False):
+        pass
+    metrics = bench.trainer.evaluate()
+    before = on.snapshot(bench)
+    with tempfile.TemporaryDirectory() as name:
+        bench.trainer.save(Path(name))
+        found = on.difference(before, on.snapshot(bench))
+        require(found is None, f"save() changes {found}")
+        require_plain_files(Path(name))
+        other = on.bench(subject, weights=bench.model.state_dict())
+        other.trainer.load(Path(name))
+    found = on.same_metrics(metrics, other.trainer.evaluate())
+    require(found is None, f"after load(), evaluate() of the saved model differs: {found} (saved, loaded)")
+
+
 def _require_json(value: Any, where: str) -> None:
     require(isinstance(value, Mapping), f"{where} has {type(value).__name__}, must hold mappings")
     try:
@@ -257,4 +280,5 @@ CHECKS = (
     check_gradients_do_not_depend_on_the_split,
     check_samples,
     check_rollouts,
+    check_files,
 )

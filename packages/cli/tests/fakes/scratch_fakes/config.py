@@ -55,6 +55,10 @@ class ClimbConfig:
     """Step in which this process gets a SIGINT."""
     wait_at: int | None = None
     """Step in which to wait, after making a file `waiting` in the working directory, until it is removed."""
+    errors_at: int | None = None
+    """Step in which three completions cannot be judged."""
+    raise_at: int | None = None
+    """Step that fails once it has sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)

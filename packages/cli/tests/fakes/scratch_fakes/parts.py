@@ -148,11 +148,16 @@ class Climb:
                     time.sleep(0.005)
             self.weights[...] += self.config.lr * self.rng.standard_normal(self.weights.shape)
             total = float(np.tanh(self.weights).sum())
-            self.rollouts = [{"prompt": "ab", "completion": HOSTILE, "reward": total, "correct": False}]
+            self.rollouts = [
+                {"step": self.at, "prompt": "ab", "completion": HOSTILE, "reward": total, "correct": False}
+            ]
+            if self.at == self.config.raise_at:
+                raise ArithmeticError("no gradient")
             loss = float("nan") if self.at == self.config.nan_at else abs(total)
             yield {
                 "step": self.at, "loss": loss, "reward": total, "kl": 0.01 * self.at, "entropy": 1.0,
-                "frac_reward_zero_std": 0.25, "num_tokens": 10 * self.at, "time/step": time.perf_counter(),
+                "frac_reward_zero_std": 0.25, "num_tokens": 10 * self.at,
+                "reward/errors": 3 * (self.at == self.config.errors_at), "time/step": time.perf_counter(),
             }  # fmt: skip
 
     def evaluate(self) -> dict[str, Any]:

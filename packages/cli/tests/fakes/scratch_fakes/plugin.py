@@ -109,3 +109,11 @@ def register_trainers(register: Any) -> None:
         defaults={"tokenizer": "letters", "model": "pairs", "sampler": "draw", "task": "toy"},
         needs={"model": ["causal-lm"]},
     )
+    register(
+        "judge",
+        "scratch_fakes.judge:Judge",
+        config="scratch_fakes.config:ClimbConfig",
+        summary="climb, with files of its own",
+        provides=("reward-model",),
+        defaults={"tokenizer": "letters", "model": "table", "task": "toy"},
+    )
