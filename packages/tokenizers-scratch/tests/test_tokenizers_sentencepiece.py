@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 import unicodedata
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -182,10 +184,15 @@ def test_special_tokens_are_not_counted():
         assert not any("<" in word for word in counts)
 
 
+NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="the kernels are numba's")
+MODES = pytest.mark.parametrize("mode", ["never", pytest.param("always", marks=NUMBA)])
+
+
 def kind_of_letter(character):
     return {"a": 0, "b": 1, "c": 1, "d": 2}[character]
 
 
+@MODES
 @given(
     words=WORDS,
     n_merges=st.integers(0, 25),
@@ -194,11 +201,10 @@ def kind_of_letter(character):
     kind_of=st.sampled_from([lambda character: 0, kind_of_letter]),
 )
 @settings(deadline=None, derandomize=True, max_examples=300)
-def test_kernels_learn_what_the_reference_learns(words, n_merges, min_frequency, longest, kind_of):
-    pytest.importorskip("numba", reason="the kernels are numba's")
+def test_training_is_that_of_the_reference(mode, words, n_merges, min_frequency, longest, kind_of):
     options = {"n_merges": n_merges, "min_frequency": min_frequency, "max_piece_length": longest, "kind_of": kind_of}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
+        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", mode)
         fast = learn_pieces(words, **options)
     assert fast == reference.learn_pieces(words, **options)
     scores = {piece: -float(rank) for rank, piece in enumerate(fast)}
@@ -206,16 +212,25 @@ def test_kernels_learn_what_the_reference_learns(words, n_merges, min_frequency,
         assert reference.cut_word(word, scores) == reference.apply_merges_to_word(word, scores)
 
 
-def test_kernels_learn_what_the_reference_learns_when_arrays_must_grow():
-    pytest.importorskip("numba", reason="the kernels are numba's")
+@MODES
+def test_training_is_that_of_the_reference_for_many_pairs(mode):
     rng = random.Random(0)
     alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 150)]  # so there are more pairs than there is room for
     words = {"".join(rng.choices(alphabet, k=rng.randint(1, 9))): rng.randint(1, 5) for _ in range(3000)}
     words["ab" * 1500] = 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
+        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", mode)
         fast = learn_pieces(words, n_merges=25)
     assert fast == reference.learn_pieces(words, n_merges=25)
+
+
+def test_plain_python_learns_from_a_megabyte_in_seconds(monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_SCRATCH_KERNELS", "never")
+    rng = random.Random(0)
+    words = {"".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 12))): rng.randint(1, 50) for _ in range(150_000)}
+    start = time.perf_counter()
+    assert len(learn_pieces(words, n_merges=2000)) == 2000
+    assert time.perf_counter() - start < 60
 
 
 @given(word=st.text("ab", max_size=20), pieces=st.lists(st.text("ab", min_size=2, max_size=5), unique=True))
@@ -298,7 +313,7 @@ def test_an_alphabet_that_does_not_fit():
     ("pieces", "options", "reason"),
     [
         ({4: ("a", -1.0), 5: ("a", -2.0)}, {}, "twice"),
-        ({4: ("a", -1.0)}, {"model": "word"}, "model: got 'word'"),
+        ({4: ("a", -1.0)}, {"model": "morse"}, "model: got 'morse'"),
         ({4: ("a", -1.0)}, {"byte_ids": [5]}, "256 bytes"),
         ({7: ("a", -1.0)}, {}, "must have the ids 0 to 4"),
     ],

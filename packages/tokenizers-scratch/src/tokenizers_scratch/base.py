@@ -37,6 +37,9 @@ class BaseTokenizer(ABC):
     file_keys: ClassVar[frozenset[str]] = frozenset()
     """What the tokenizer's file holds besides what every file does."""
 
+    optional_file_keys: ClassVar[frozenset[str]] = frozenset()
+    """What it may hold."""
+
     def __init__(self, vocab: Mapping[int, bytes], special_tokens: SpecialTokens) -> None:
         """`vocab`: the bytes of each id that is no special token; together they must be the ids from 0 up."""
         special = {i: text_to_bytes(token) for token, i in special_tokens.ids.items()}
@@ -227,7 +230,7 @@ class BaseTokenizer(ABC):
     @classmethod
     def load(cls, directory: Path | str, /) -> Self:
         """Read what `save` wrote. Raises TokenizerFileError, naming file and reason, for anything else."""
-        file = read_tokenizer(Path(directory), cls.kind, cls.file_keys)
+        file = read_tokenizer(Path(directory), cls.kind, cls.file_keys, cls.optional_file_keys)
         try:
             return cls._from_file(file)
         except TokenizerFileError:

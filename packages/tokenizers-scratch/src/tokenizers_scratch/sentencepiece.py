@@ -11,11 +11,13 @@ that U+2581 comes back as a space. The dummy prefix goes before the first text t
 
 from __future__ import annotations
 
+import base64
+import binascii
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self, get_args
 
 from tokenizers_scratch.byte_alphabet import single_bytes
 from tokenizers_scratch.config_subword import SentencePieceConfig
@@ -24,9 +26,10 @@ from tokenizers_scratch.offsets import Span, spans_of_pieces
 from tokenizers_scratch.patterns import whole_words
 from tokenizers_scratch.scripts import MARKER, script_of
 from tokenizers_scratch.sentencepiece_aligned import normalize_aligned
-from tokenizers_scratch.sentencepiece_bpe_model import BPEModel
 from tokenizers_scratch.sentencepiece_bpe_train import learn_pieces
 from tokenizers_scratch.sentencepiece_counting import get_sentencepiece_word_freqs
+from tokenizers_scratch.sentencepiece_kinds import Kind, build_piece_model
+from tokenizers_scratch.sentencepiece_rules import CompiledRules
 from tokenizers_scratch.sentencepiece_text import SPACED, SentencePieceText, split_at_markers
 from tokenizers_scratch.special_tokens import AllowedSpecial, SpecialTokens
 from tokenizers_scratch.storage import TokenizerFile
@@ -46,37 +49,52 @@ class SentencePieceTokenizer(ContextualTokenizer):
     file_keys = frozenset(
         {"model", "normalization", "add_dummy_prefix", "remove_extra_whitespaces", "pieces", "byte_ids"}
     )
+    optional_file_keys = frozenset({"user_defined", "unused", "charsmap", "charsmap_name"})
 
     def __init__(
         self,
         pieces: Mapping[int, tuple[str, float]],
         special_tokens: SpecialTokens | None = None,
         *,
-        model: Literal["unigram", "bpe"] = "unigram",
+        model: Kind = "unigram",
         byte_ids: Sequence[int] = (),
         text: SentencePieceText | None = None,
+        user_defined: Collection[int] = (),
+        unused: Collection[int] = (),
     ) -> None:
         """`pieces`: text, with U+2581 for a space, and score by id. `byte_ids`: the ids of the 256 bytes, if there are.
 
-        Raises ValueError for a vocabulary that cannot work.
+        `user_defined`, `unused`: which of the pieces are that (`sentencepiece_kinds.py`); training makes none, files
+        of sentencepiece may have them, as they may have the models "word" and "char". The rules in `text` must keep
+        the user-defined pieces. Raises ValueError for a vocabulary that cannot work.
         """
-        if model not in ("unigram", "bpe"):
-            raise ValueError(f"model: got {model!r}, must be unigram or bpe: no other is known")
+        if model not in get_args(Kind):
+            raise ValueError(f"model: got {model!r}, must be unigram, bpe, word or char: no other is known")
         special_tokens = special_tokens or SpecialTokens.numbered()
         unk_id = special_tokens.role_id("unk")
         if unk_id is None:
             raise ValueError("there must be a special token for unknown characters")
-        self._model: BPEModel | UnigramModel
-        self._model = (BPEModel if model == "bpe" else UnigramModel)(pieces, unk_id, byte_ids)
+        self._model = build_piece_model(model, pieces, unk_id, byte_ids, user_defined=user_defined, unused=unused)
         vocab = {i: text_to_bytes(piece) for i, (piece, _) in pieces.items()}
         vocab |= dict(zip(byte_ids, single_bytes(range(256)), strict=False))
         super().__init__(vocab, special_tokens)
         self._pieces = dict(pieces)
         self._byte_ids = tuple(byte_ids)
         self._text = text or SentencePieceText()
-        # A piece that goes on behind a marker could join what would otherwise be two words.
-        self._cuts_words = not any(_INNER_MARKER.search(piece) for piece, _ in pieces.values())
-        self._pattern = SPACED if self._cuts_words else replace(SPACED, last_border=None)
+        self._kind_of_model: Kind = model
+        self._user_defined, self._unused = tuple(sorted(user_defined)), tuple(sorted(unused))
+        kept = self._text.compiled.kept if self._text.compiled else frozenset()
+        if kept != {pieces[i][0] for i in self._user_defined}:
+            raise ValueError("text: the rules must keep the user-defined pieces as they are, and nothing else")
+        # A piece that goes on behind a marker could join what would otherwise be two words, and so does the unknown
+        # token if no marker parts two unknown characters.
+        usable = [piece for i, (piece, _) in pieces.items() if i not in self._unused]
+        fuses = not byte_ids and (model == "word" or MARKER not in usable)
+        self._cuts_words = model == "word" or not (fuses or any(map(_INNER_MARKER.search, usable)))
+        crosses = (
+            fuses or not self._cuts_words or (self._text.compiled is not None and self._text.compiled.crosses_spaces)
+        )
+        self._pattern = replace(SPACED, last_border=None) if crosses else SPACED
         self._written = [
             token.replace(MARKER.encode(), b" ") if i in pieces else token for i, token in self._vocab.items()
         ]
@@ -126,9 +144,19 @@ class SentencePieceTokenizer(ContextualTokenizer):
         return cls(pieces, special_tokens, model=config.model, byte_ids=byte_ids, text=rules)
 
     @property
-    def model(self) -> Literal["unigram", "bpe"]:
+    def model(self) -> Kind:
         """What cuts the text."""
-        return "bpe" if isinstance(self._model, BPEModel) else "unigram"
+        return self._kind_of_model
+
+    @property
+    def user_defined(self) -> tuple[int, ...]:
+        """The ids of pieces that are always one piece."""
+        return self._user_defined
+
+    @property
+    def unused(self) -> tuple[int, ...]:
+        """The ids of pieces that no text gives."""
+        return self._unused
 
     @property
     def pieces(self) -> Mapping[int, tuple[str, float]]:
@@ -160,7 +188,7 @@ class SentencePieceTokenizer(ContextualTokenizer):
 
     def _unigram(self) -> UnigramModel:
         if not isinstance(self._model, UnigramModel):
-            raise ValueError("a BPE model knows one segmentation only: it has no probabilities")
+            raise ValueError(f"a {self.model} model knows one segmentation only: it has no probabilities")
         return self._model
 
     def _words(self, normalized: str) -> list[str]:
@@ -240,15 +268,46 @@ class SentencePieceTokenizer(ContextualTokenizer):
             "remove_extra_whitespaces": self._text.remove_extra_whitespaces,
             "pieces": [[i, text, score] for i, (text, score) in self._pieces.items()],
             "byte_ids": list(self._byte_ids),
+            **({"user_defined": list(self._user_defined)} if self._user_defined else {}),
+            **({"unused": list(self._unused)} if self._unused else {}),
+            **_rules_to_file(self._text.compiled),
         }
 
     @classmethod
     def _from_file(cls, file: TokenizerFile) -> Self:
+        pieces = file.scored("pieces")
+        user_defined, unused = (file.numbers(k) if k in file.content else [] for k in ("user_defined", "unused"))
+        normalization: Any = file.text("normalization")  # which is checked below, as the model is
+        compiled = None
+        if normalization == "compiled":
+            kept = [pieces[i][0] for i in user_defined if i in pieces]
+            compiled = CompiledRules(_charsmap(file), name=file.text("charsmap_name"), kept=kept)
         text = SentencePieceText(
-            file.text("normalization"),  # type: ignore[arg-type]  # which is checked there
+            normalization,
             add_dummy_prefix=file.flag("add_dummy_prefix"),
             remove_extra_whitespaces=file.flag("remove_extra_whitespaces"),
+            compiled=compiled,
         )
         model: Any = file.text("model")
-        byte_ids = file.numbers("byte_ids")
-        return cls(file.scored("pieces"), file.special_tokens, model=model, byte_ids=byte_ids, text=text)
+        return cls(
+            pieces,
+            file.special_tokens,
+            model=model,
+            byte_ids=file.numbers("byte_ids"),
+            text=text,
+            user_defined=user_defined,
+            unused=unused,
+        )
+
+
+def _rules_to_file(rules: CompiledRules | None) -> dict[str, str]:
+    if rules is None:
+        return {}
+    return {"charsmap": base64.b64encode(rules.charsmap).decode("ascii"), "charsmap_name": rules.name}
+
+
+def _charsmap(file: TokenizerFile) -> bytes:
+    try:
+        return base64.b64decode(file.text("charsmap"), validate=True)
+    except binascii.Error:
+        raise file.error("'charsmap' is not base64") from None

@@ -9,6 +9,7 @@ is written as U+2581. `normalization` is
 - `nmt_nfkc`, sentencepiece's default: NFKC, but U+FF5E stays; tab, line feed, form feed, carriage return and U+061C,
   U+1680, U+200B, U+200C, U+200E, U+200F, U+2028, U+2029, U+2581, U+FEFF, U+FFFD become a space; U+0001 to U+0008,
   U+000B, U+000E to U+001F, U+007F, U+008F, U+009F go.
+- `compiled`: what the table in a model's file says (`sentencepiece_rules.py`), to the letter.
 
 Every single code point that Unicode 14 has assigned gives what sentencepiece 0.2 gives. Of sequences, sentencepiece
 knows a table and this all of Unicode, so rare sequences of several combining marks may come out in another order.
@@ -27,8 +28,9 @@ import regex
 
 from tokenizers_scratch.patterns import SplitPattern
 from tokenizers_scratch.scripts import MARKER
+from tokenizers_scratch.sentencepiece_rules import CompiledRules
 
-Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
+Normalization = Literal["identity", "nfkc", "nmt_nfkc", "compiled"]
 
 _TO_SPACE = "\t\n\x0c\r\u061c\u1680\u200b\u200c\u200e\u200f\u2028\u2029\u2581\ufeff\ufffd"
 _TO_NOTHING = "".join(map(chr, (*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F)))
@@ -49,21 +51,30 @@ class SentencePieceText:
         *,
         add_dummy_prefix: bool = True,
         remove_extra_whitespaces: bool = False,
+        compiled: CompiledRules | None = None,
     ) -> None:
+        """`compiled`: the rules, if `normalization` is that."""
         if normalization not in get_args(Normalization):
             raise ValueError(
                 f"normalization: got {normalization!r}, must be identity, nfkc or nmt_nfkc: no other is known"
             )
+        if (normalization == "compiled") != (compiled is not None):
+            raise ValueError("compiled: must be there if normalization is 'compiled', and only then: it is the rules")
+        self.compiled = compiled
         self.normalization: Normalization = normalization
         self.add_dummy_prefix = add_dummy_prefix
         self.remove_extra_whitespaces = remove_extra_whitespaces
 
     def spaced(self, text: str) -> str:
         """The text with its characters normalised, and nothing else done."""
-        if self.normalization == "identity" or (text.isascii() and text.isprintable()):
+        if self.normalization == "identity":
+            return text
+        if self.compiled is None and text.isascii() and text.isprintable():
             return text
         if self.normalization == "nfkc":
             return unicodedata.normalize("NFKC", text)
+        if self.compiled is not None:
+            return self.compiled.spaced(text)
         # Cut at what has a rule of its own, because NFKC must not join what stands on its two sides.
         parts = _BY_ITSELF.split(text)
         return "".join(_BECOMES[part] if i % 2 else unicodedata.normalize("NFKC", part) for i, part in enumerate(parts))
@@ -72,10 +83,14 @@ class SentencePieceText:
         """The text as a model reads it. `started`: text came before, so nothing is done to the start."""
         if not text:
             return ""
-        text = self.spaced(text)
-        if self.remove_extra_whitespaces:
-            text = text.rstrip(" " + MARKER)
-            text = _SPACES.sub(" ", text if started else text.lstrip(" "))
+        if not self.remove_extra_whitespaces:
+            text = self.spaced(text)
+        else:
+            if self.compiled is not None:
+                text = self.compiled.collapsed(text, after_space=not started).rstrip(" " + MARKER)
+            else:
+                text = self.spaced(text).rstrip(" " + MARKER)
+                text = _SPACES.sub(" ", text if started else text.lstrip(" "))
             if not text:
                 return ""
         if self.add_dummy_prefix and not started:

@@ -128,8 +128,13 @@ class TokenizerFile:
         return pairs
 
 
-def read_tokenizer(directory: Path, kind: str, keys: frozenset[str]) -> TokenizerFile:
-    """The file in `directory`, if it holds a tokenizer of type `kind` with exactly `keys` besides the common ones."""
+def read_tokenizer(
+    directory: Path, kind: str, keys: frozenset[str], optional: frozenset[str] = frozenset()
+) -> TokenizerFile:
+    """The file in `directory`, if it holds a tokenizer of type `kind` with exactly `keys` besides the common ones.
+
+    `optional`: keys that may be there, too.
+    """
     path = Path(directory) / FILE_NAME
     content = load_tokenizer_data(path)
     if content.get("format") != FORMAT:
@@ -140,7 +145,7 @@ def read_tokenizer(directory: Path, kind: str, keys: frozenset[str]) -> Tokenize
         raise TokenizerFileError(path, f"holds a {content.get('type')!r} tokenizer, not {kind!r}")
     if missing := sorted((_COMMON_KEYS | keys) - set(content)):
         raise TokenizerFileError(path, f"{missing[0]!r} is missing")
-    if unknown := sorted(set(content) - _COMMON_KEYS - keys):
+    if unknown := sorted(set(content) - _COMMON_KEYS - keys - optional):
         raise TokenizerFileError(path, f"unknown key {unknown[0]!r}")
     return TokenizerFile(path, content, _special_tokens(path, content))
 

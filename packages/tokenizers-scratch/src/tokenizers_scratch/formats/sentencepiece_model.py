@@ -67,6 +67,8 @@ class SentencePieceModel:
     add_dummy_prefix: bool = True
     remove_extra_whitespaces: bool = True
     escape_whitespaces: bool = True
+    denormalizes: bool = False
+    """Whether there are rules for text that comes out, too; they are not kept."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a model that sentencepiece would not load, or not as it stands here."""
@@ -112,9 +114,9 @@ def read_sentencepiece(path: Path | str) -> SentencePieceModel:
 def parse_sentencepiece(data: bytes) -> SentencePieceModel:
     """The model in the bytes of a file. Raises ValueError."""
     pieces: list[Piece] = []
-    trainer = normalizer = b""
+    trainer = normalizer = denormalizer = b""
     for number, wire_type, value in read_fields(data, "the file"):
-        if number in (1, 2, 3) and wire_type != LENGTH:
+        if number in (1, 2, 3, 5) and wire_type != LENGTH:
             raise ValueError(f"field {number} has the wrong type")
         if not isinstance(value, bytes):
             continue
@@ -126,6 +128,8 @@ def parse_sentencepiece(data: bytes) -> SentencePieceModel:
             trainer += value  # a message given twice is one message, says protobuf
         elif number == 3:
             normalizer += value
+        elif number == 5:
+            denormalizer += value
     settings = _Settings(trainer, "the trainer's settings")
     rules = _Settings(normalizer, "the normalizer's settings")
     model_type = settings.integer(3, 1)
@@ -148,6 +152,7 @@ def parse_sentencepiece(data: bytes) -> SentencePieceModel:
         add_dummy_prefix=bool(rules.integer(3, 1)),
         remove_extra_whitespaces=bool(rules.integer(4, 1)),
         escape_whitespaces=bool(rules.integer(5, 1)),
+        denormalizes=bool(_Settings(denormalizer, "the denormalizer's settings").content(2, b"")),
     )
 
 
