@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 import unicodedata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,10 @@ def test_ids_are_those_of_hf_on_a_text(name):
     assert WordPieceTokenizer(vocab).encode(text) == ids
 
 
+NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="the kernels are numba's")
+MODES = pytest.mark.parametrize("mode", ["never", pytest.param("always", marks=NUMBA)])
+
+
 @given(word=st.text("ab", max_size=12), pieces=st.sets(st.sampled_from(["a", "b", "ab", "aab", "bb", "aba"])))
 @settings(deadline=None, derandomize=True, max_examples=300)
 def test_the_trie_finds_the_longest_match(word, pieces):
@@ -118,26 +124,35 @@ def test_the_trie_finds_the_longest_match(word, pieces):
 WORDS = st.dictionaries(st.text("abcé", min_size=1, max_size=12), st.integers(1, 9), min_size=1, max_size=12)
 
 
+@MODES
 @given(words=WORDS, more=st.integers(0, 25), min_frequency=st.sampled_from([None, 1, 2, 4]))
 @settings(deadline=None, derandomize=True, max_examples=300)
-def test_kernels_learn_what_the_reference_learns(words, more, min_frequency):
-    pytest.importorskip("numba", reason="the kernels are numba's")
+def test_training_is_that_of_the_reference(mode, words, more, min_frequency):
     n_pieces = len(reference.wordpiece_alphabet(words)) + more
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
+        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", mode)
         fast = learn_wordpieces(words, n_pieces=n_pieces, min_frequency=min_frequency)
     assert fast == reference.learn_wordpieces(words, n_pieces=n_pieces, min_frequency=min_frequency)
 
 
-def test_kernels_learn_what_the_reference_learns_when_arrays_must_grow():
-    pytest.importorskip("numba", reason="the kernels are numba's")
+@MODES
+def test_training_is_that_of_the_reference_for_many_words(mode):
     rng = random.Random(0)
     words = {"".join(rng.choices("abcdefgh", k=rng.randint(1, 9))): rng.randint(1, 5) for _ in range(1200)}
     words["ab" * 1500] = 2  # more places of one pair than there is room for at first
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", "always")
+        patch.setenv("TOKENIZERS_SCRATCH_KERNELS", mode)
         fast = learn_wordpieces(words, n_pieces=60, min_frequency=None)
     assert fast == reference.learn_wordpieces(words, n_pieces=60, min_frequency=None)
+
+
+def test_plain_python_learns_from_a_megabyte_in_seconds(monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_SCRATCH_KERNELS", "never")
+    rng = random.Random(0)
+    words = {"".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 12))): rng.randint(1, 50) for _ in range(150_000)}
+    start = time.perf_counter()
+    assert len(learn_wordpieces(words, n_pieces=2000, min_frequency=None)) == 2000
+    assert time.perf_counter() - start < 60
 
 
 def test_the_score_decides():
