@@ -223,14 +223,14 @@ def test_the_counters_say_where_the_gradient_is_gone(
     assert (terms >= -log_ratio.exp() * advantage - 1e-12).all()
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
-def test_on_policy_the_gradient_is_minus_the_advantage_over_the_normaliser(loss_type: str) -> None:
+@pytest.mark.parametrize("norm", ["tokens", "mean"])
+def test_on_policy_the_gradient_is_minus_the_advantage_over_the_normaliser(norm: str) -> None:
     _, advantages, lengths, mask = batch()
     log_probs = torch.randn(mask.shape, generator=torch.Generator().manual_seed(3)).requires_grad_()
     terms = clipped_surrogate(log_probs - log_probs.detach(), advantages, LOW, HIGH)
-    loss = weighted_sum(terms, mask, row_weights(loss_type, lengths))
+    loss = weighted_sum(terms, mask, row_weights(norm, lengths))
     (gradient,) = torch.autograd.grad(loss, log_probs)
-    normaliser = lengths.sum().expand(6) if loss_type == "dapo" else 6 * lengths
+    normaliser = lengths.sum().expand(6) if norm == "tokens" else 6 * lengths
     close(gradient, -advantages[:, None] * mask / normaliser[:, None])
     assert gradient[~mask].eq(0).all()
     below, above = clipped((log_probs - log_probs).detach(), advantages, LOW, HIGH)
@@ -249,19 +249,19 @@ def test_a_clip_of_one_and_infinity_is_importance_sampling() -> None:
 
 def test_row_weights_by_hand() -> None:
     lengths = torch.tensor([1, 4, 5])
-    close(row_weights("dapo", lengths), [0.1, 0.1, 0.1])
-    close(row_weights("grpo", lengths), [1 / 3, 1 / 12, 1 / 15])
-    close((row_weights("dapo", lengths) * lengths).sum(), 1.0)
-    close((row_weights("grpo", lengths) * lengths).sum(), 1.0)
-    for loss_type in ("dapo", "grpo"):
-        assert row_weights(loss_type, torch.tensor([0, 0])).isfinite().all()
-        assert row_weights(loss_type, torch.tensor([], dtype=torch.int64)).shape == (0,)
-    with pytest.raises(ValueError, match=r"^loss_type: got 'bnpo'"):
+    close(row_weights("tokens", lengths), [0.1, 0.1, 0.1])
+    close(row_weights("mean", lengths), [1 / 3, 1 / 12, 1 / 15])
+    close((row_weights("tokens", lengths) * lengths).sum(), 1.0)
+    close((row_weights("mean", lengths) * lengths).sum(), 1.0)
+    for norm in ("tokens", "mean"):
+        assert row_weights(norm, torch.tensor([0, 0])).isfinite().all()
+        assert row_weights(norm, torch.tensor([], dtype=torch.int64)).shape == (0,)
+    with pytest.raises(ValueError, match=r"^length_norm: got 'bnpo'"):
         row_weights("bnpo", lengths)
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
-def test_the_whole_loss_is_that_of_two_plain_loops(loss_type: str) -> None:
+@pytest.mark.parametrize("norm", ["tokens", "mean"])
+def test_the_whole_loss_is_that_of_two_plain_loops(norm: str) -> None:
     log_ratio, advantages, lengths, mask = batch(seed=5)
     reference = torch.randn(mask.shape, generator=torch.Generator().manual_seed(6))
     total = 0.0
@@ -269,17 +269,17 @@ def test_the_whole_loss_is_that_of_two_plain_loops(loss_type: str) -> None:
         for t in range(n):
             rho, a, u = math.exp(log_ratio[i, t]), float(advantages[i]), float(log_ratio[i, t] - reference[i, t])
             term = -min(rho * a, min(max(rho, 1 - LOW), 1 + HIGH) * a) + 0.04 * (math.exp(-u) - 1 + u)
-            total += term / (int(lengths.sum()) if loss_type == "dapo" else n * len(lengths))
+            total += term / (int(lengths.sum()) if norm == "tokens" else n * len(lengths))
     terms = clipped_surrogate(log_ratio, advantages, LOW, HIGH) + 0.04 * kl_penalty(log_ratio, reference)
-    close(weighted_sum(terms, mask, row_weights(loss_type, lengths)), total)
+    close(weighted_sum(terms, mask, row_weights(norm, lengths)), total)
 
 
 def test_a_dapo_loss_weighs_tokens_alike_and_a_grpo_loss_sequences() -> None:
     """Lengths 1 and 3: a term of 1 on every token of the long row only."""
     lengths, mask = torch.tensor([1, 3]), torch.arange(3) < torch.tensor([1, 3])[:, None]
     terms = torch.tensor([[0.0, 9.0, 9.0], [1.0, 1.0, 1.0]])
-    close(weighted_sum(terms, mask, row_weights("dapo", lengths)), 3 / 4)
-    close(weighted_sum(terms, mask, row_weights("grpo", lengths)), 1 / 2)
+    close(weighted_sum(terms, mask, row_weights("tokens", lengths)), 3 / 4)
+    close(weighted_sum(terms, mask, row_weights("mean", lengths)), 1 / 2)
 
 
 def test_what_stands_at_padding_is_never_read() -> None:
@@ -298,13 +298,13 @@ def step_gradient(
     reference: Tensor,
     advantages: Tensor,
     lengths: Tensor,
-    loss_type: str,
+    norm: str,
     parts: list[Tensor],
 ) -> tuple[float, Tensor]:
     """Loss and gradient of one update computed part by part, as a trainer accumulates them."""
     leaf = log_probs.clone().requires_grad_()
     mask = torch.arange(leaf.shape[1]) < lengths[:, None]
-    weights = row_weights(loss_type, lengths)  # before the split
+    weights = row_weights(norm, lengths)  # before the split
     total = 0.0
     for rows in parts:
         terms = clipped_surrogate((leaf - old)[rows], advantages[rows], LOW, HIGH)
@@ -316,29 +316,29 @@ def step_gradient(
     return total, leaf.grad
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+@pytest.mark.parametrize("norm", ["tokens", "mean"])
 @given(seed=st.integers(0, 10**6), b=st.integers(1, 9), t=st.integers(1, 6), parts=st.integers(1, 12))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_neither_the_split_nor_the_order_nor_padding_changes_a_gradient(
-    loss_type: str, seed: int, b: int, t: int, parts: int
+    norm: str, seed: int, b: int, t: int, parts: int
 ) -> None:
     old, advantages, lengths, mask = batch(b, t, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     log_probs = old + torch.randn(b, t, generator=generator) * 0.3
     reference = old + torch.randn(b, t, generator=generator)
     whole = torch.arange(b)
-    loss, gradient = step_gradient(log_probs, old, reference, advantages, lengths, loss_type, [whole])
+    loss, gradient = step_gradient(log_probs, old, reference, advantages, lengths, norm, [whole])
     assert gradient[~mask].eq(0).all()
 
     pieces = split(whole, parts)
     assert torch.equal(torch.cat(pieces), whole)
-    loss_split, gradient_split = step_gradient(log_probs, old, reference, advantages, lengths, loss_type, pieces)
+    loss_split, gradient_split = step_gradient(log_probs, old, reference, advantages, lengths, norm, pieces)
     assert loss_split == pytest.approx(loss, abs=1e-12)
     close(gradient_split, gradient)
 
     order = torch.randperm(b, generator=generator)
     moved = step_gradient(
-        log_probs[order], old[order], reference[order], advantages[order], lengths[order], loss_type, pieces
+        log_probs[order], old[order], reference[order], advantages[order], lengths[order], norm, pieces
     )
     assert moved[0] == pytest.approx(loss, abs=1e-12)
     close(moved[1], gradient[order])
@@ -350,7 +350,7 @@ def test_neither_the_split_nor_the_order_nor_padding_changes_a_gradient(
         torch.cat((reference, pad.flip(0)), 1),
         advantages,
         lengths,
-        loss_type,
+        norm,
         pieces,
     )
     assert wider[0] == pytest.approx(loss, abs=1e-12)
@@ -365,7 +365,7 @@ def test_a_group_whose_rewards_are_equal_has_exactly_no_gradient(scale: str) -> 
     rewards = torch.tensor([[0.7] * 4, [1.0, 0.0, 0.0, 1.0]], dtype=torch.float32)
     advantages = group_advantages(rewards, scale=scale).flatten().double()
     terms = clipped_surrogate(leaf, advantages, LOW, HIGH)
-    (gradient,) = torch.autograd.grad(weighted_sum(terms, mask, row_weights("dapo", lengths)), leaf)
+    (gradient,) = torch.autograd.grad(weighted_sum(terms, mask, row_weights("tokens", lengths)), leaf)
     assert gradient[:4].eq(0).all()
     assert gradient[4:].ne(0).any()
 

@@ -58,7 +58,7 @@ def test_options_are_frozen_and_documented(cls: Any) -> None:
         (SFTConfig, {"warmup_steps": -1}, "warmup_steps: got -1, must be at least 0"),
         (GRPOConfig, {"group_size": 1}, "group_size: got 1, must be at least 2: .*raise group_size"),
         (GRPOConfig, {"minibatches": 65}, r"minibatches: got 65, must be at most prompts_per_step \(64\)"),
-        (GRPOConfig, {"loss_type": "ppo"}, "loss_type: got 'ppo', must be one of dapo, grpo"),
+        (GRPOConfig, {"loss_type": "ppo"}, "loss_type: got 'ppo', must be one of dapo, grpo, dr_grpo"),
         (GRPOConfig, {"scale_rewards": "max"}, "scale_rewards: got 'max', must be one of group, batch, none"),
         (GRPOConfig, {"kl_estimator": "k9"}, "kl_estimator: got 'k9', must be one of k1, k2, k3"),
         (GRPOConfig, {"clip_low": 1.2}, "clip_low: got 1.2, must be between 0.0 and 1.0"),

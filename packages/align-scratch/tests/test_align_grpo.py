@@ -212,7 +212,7 @@ def test_not_a_number_stops_before_the_step(
     """The rollouts that led there can still be looked at."""
     trainer = GRPO(GRPOConfig(**SMALL), **parts(toy_task(late)))
     before = trainer.state_dict()["model"]
-    monkeypatch.setattr("align_scratch.grpo.clipped_surrogate", lambda ratio, *rest: ratio * torch.nan)
+    monkeypatch.setattr("align_scratch.grpo.policy_terms", lambda config, log_probs, *rest: log_probs * torch.nan)
     with pytest.raises(TrainingDiverged, match="grpo step 1: loss nan") as caught:
         next(iter(trainer.train()))
     assert caught.value.exit_code == 1

@@ -40,10 +40,10 @@ def gradients(model: Any) -> dict[str, Tensor]:
     return found
 
 
-def policy_loss(model: Any, rows: Sequences, advantages: Tensor, parts: int = 1, loss_type: str = "dapo") -> float:
+def policy_loss(model: Any, rows: Sequences, advantages: Tensor, parts: int = 1, norm: str = "tokens") -> float:
     """GRPO's loss on `rows`, off-policy by a fixed amount, with its gradients left in the model."""
     total = 0.0
-    weights = row_weights(loss_type, rows.completion_lengths)
+    weights = row_weights(norm, rows.completion_lengths)
     everything = torch.arange(len(rows.ids))
     for chosen, weight in zip(split(everything, parts), split(weights, parts), strict=True):
         part = rows.select(chosen)
@@ -117,19 +117,19 @@ def test_the_end_mark_is_in_the_loss_and_what_follows_is_not(model: Any) -> None
         assert same.item() == with_end.item()
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
-def test_neither_split_nor_order_nor_padding_changes_the_gradient(model: Any, loss_type: str) -> None:
+@pytest.mark.parametrize("norm", ["tokens", "mean"])
+def test_neither_split_nor_order_nor_padding_changes_the_gradient(model: Any, norm: str) -> None:
     rows = pack(PROMPTS, COMPLETIONS)
-    loss = policy_loss(model, rows, ADVANTAGES, loss_type=loss_type)
+    loss = policy_loss(model, rows, ADVANTAGES, norm=norm)
     expected = gradients(model)
     for parts in (2, 3, 4):
-        assert policy_loss(model, rows, ADVANTAGES, parts, loss_type) == pytest.approx(loss, abs=TOLERANCE)
+        assert policy_loss(model, rows, ADVANTAGES, parts, norm) == pytest.approx(loss, abs=TOLERANCE)
         close(gradients(model), expected)
     order = torch.tensor([2, 0, 3, 1])
-    assert policy_loss(model, rows.select(order), ADVANTAGES[order], 2, loss_type) == pytest.approx(loss, abs=TOLERANCE)
+    assert policy_loss(model, rows.select(order), ADVANTAGES[order], 2, norm) == pytest.approx(loss, abs=TOLERANCE)
     close(gradients(model), expected)
     for fill in (EOS, 11):
-        assert policy_loss(model, padded(rows, 5, fill), ADVANTAGES, 1, loss_type) == pytest.approx(loss, abs=TOLERANCE)
+        assert policy_loss(model, padded(rows, 5, fill), ADVANTAGES, 1, norm) == pytest.approx(loss, abs=TOLERANCE)
         close(gradients(model), expected)
 
 
@@ -137,7 +137,7 @@ def test_truncated_rows_count_all_their_tokens(model: Any) -> None:
     """The third completion has no end mark: four tokens, all learned, all in the denominator."""
     rows = pack(PROMPTS, COMPLETIONS)
     assert rows.mask.sum(1).tolist() == [3, 1, 4, 2]
-    assert row_weights("dapo", rows.completion_lengths).tolist() == pytest.approx([0.1] * 4)
+    assert row_weights("tokens", rows.completion_lengths).tolist() == pytest.approx([0.1] * 4)
 
 
 def test_exact_divergence() -> None:

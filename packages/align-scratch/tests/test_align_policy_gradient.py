@@ -212,13 +212,13 @@ def all_groups(w: World, size: int) -> tuple[Tensor, Tensor]:
 
 
 def mean_group_gradient(
-    w: World, size: int, scale: str, loss_type: str, term: Callable[[Tensor], Tensor] | None = None
+    w: World, size: int, scale: str, norm: str, term: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
     """Expectation of the gradient of one whole GRPO update on one group, over all groups there are."""
     groups, chances = all_groups(w, size)
     advantages = group_advantages(w.rewards[groups], scale=scale)  # (M, G)
     lengths = w.sequences.completion_lengths[groups]  # (M, G)
-    weights = torch.stack([row_weights(loss_type, row) for row in lengths.unique(dim=0)])
+    weights = torch.stack([row_weights(norm, row) for row in lengths.unique(dim=0)])
     which = lengths.unique(dim=0, return_inverse=True)[1]
     weights = weights[which] * chances[:, None]  # (M, G)
     log_probs = w.log_probs[groups.flatten()]  # (M * G, T)
@@ -228,35 +228,35 @@ def mean_group_gradient(
     return w.gradient(weighted_sum(terms, w.sequences.mask[groups.flatten()], weights.flatten()))
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+@pytest.mark.parametrize("norm", ["tokens", "mean"])
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_group_baseline_that_holds_the_completion_itself_shrinks_the_gradient_by_its_share(
-    size: int, loss_type: str
+    size: int, norm: str
 ) -> None:
     """A = r - mean of the group, with r in the mean: E[grad] = -(G - 1) / G grad J / T, all T tokens alike."""
     w = world(with_eos=False)
-    got = mean_group_gradient(w, size, "none", loss_type)
+    got = mean_group_gradient(w, size, "none", norm)
     close(got, -(size - 1) / size * w.exact / T)
 
 
 def test_the_deviation_of_a_pair_scales_a_right_or_wrong_reward_only() -> None:
     """Two completions marked 0 or 1 differ by 1 or not at all: their deviation is 1 / sqrt 2, or their advantage 0."""
     w = world(with_eos=False, reward_seed=-1)
-    got = mean_group_gradient(w, 2, "group", "dapo")
+    got = mean_group_gradient(w, 2, "group", "tokens")
     close(got, -0.5 / (1 / math.sqrt(2) + 1e-4) * w.exact / T)
 
 
 def test_dividing_by_the_groups_deviation_changes_the_direction_in_general() -> None:
     """What is known of the method, and why `scale_rewards` is an option: hard and easy groups count alike."""
     w = world(with_eos=False)
-    got, plain = (-mean_group_gradient(w, 2, scale, "dapo").flatten() for scale in ("group", "none"))
+    got, plain = (-mean_group_gradient(w, 2, scale, "tokens").flatten() for scale in ("group", "none"))
     close(torch.nn.functional.cosine_similarity(plain, w.exact.flatten(), dim=0), torch.ones(()))
     assert 0.5 < float(torch.nn.functional.cosine_similarity(got, w.exact.flatten(), dim=0)) < 0.9999
 
 
 def test_following_the_exact_gradient_raises_the_expected_reward() -> None:
     w = world(with_eos=True, reward_seed=-1)
-    step = mean_group_gradient(w, 2, "group", "dapo")
+    step = mean_group_gradient(w, 2, "group", "tokens")
     with torch.no_grad():
         before = float((by_hand(w.model, all_completions(True)).exp() * w.rewards).sum())
         w.model.table -= 20 * step

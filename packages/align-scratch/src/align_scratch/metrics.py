@@ -11,6 +11,7 @@ from torch import Tensor
 
 from align_scratch.advantages import zero_variance
 from align_scratch.rollouts import Rollouts
+from inference_scratch.generate import Generation
 
 Metrics = dict[str, float | int | None]
 
@@ -29,13 +30,29 @@ def describe(rollouts: Rollouts) -> Metrics:
         "completions/min_length": int(generation.lengths.min()),
         "completions/max_length": int(generation.lengths.max()),
         "completions/clipped_ratio": finite((~generation.finished).float().mean()),
+        **_terminated(generation),
         "reward/errors": int(rewards.isnan().sum()),
     }
     marked = [score.parts for score in rollouts.scores if score.parts]
     for part in sorted({name for parts in marked for name in parts}):
-        values = [parts[part] for parts in marked if part in parts]
-        metrics[f"rewards/{part}/mean"] = finite(sum(values) / len(values))
+        # A part that could not be judged is NaN: no value of its own, and no reason to hide the others.
+        values = [parts[part] for parts in marked if not math.isnan(parts.get(part, math.nan))]
+        metrics[f"rewards/{part}/mean"] = finite(sum(values) / len(values)) if values else None
+        metrics[f"rewards/{part}/std"] = (
+            finite(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else None
+        )
     return metrics
+
+
+def _terminated(generation: Generation) -> Metrics:
+    """Lengths of the completions that came to an end of their own; None where none did."""
+    lengths = generation.lengths[generation.finished].float()
+    known = len(lengths) > 0
+    return {
+        "completions/mean_terminated_length": finite(lengths.mean()) if known else None,
+        "completions/min_terminated_length": int(lengths.min()) if known else None,
+        "completions/max_terminated_length": int(lengths.max()) if known else None,
+    }
 
 
 class Updates:
@@ -43,18 +60,32 @@ class Updates:
 
     def __init__(self, n: int, device: torch.device) -> None:
         self.difference = torch.full((n,), torch.nan, device=device)
-        """(N,): largest |log pi - log pi_old| of a row before the first update, 0 up to rounding if sampling and
-        scoring agree; NaN for rows of later updates."""
-        self._count, self._tokens, self._low, self._high = 0, 0, 0, 0
+        """(N,): largest |log pi - log pi_engine| of a row as it was scored first, 0 up to rounding if sampling and
+        scoring agree; NaN for rows that only later updates looked at."""
+        self._count, self._tokens, self._low, self._high = 0, 0.0, 0.0, 0.0
+        self._low_min, self._high_max = math.inf, -math.inf  # over rows, of the share of a row's tokens
         self._loss, self._grad_norm = 0.0, 0.0
+        self._compared: list[Tensor] = []  # log pi - log pi_engine of the tokens that were compared
+        self._cap = math.inf
+
+    @torch.no_grad()
+    def compare(self, rows: Tensor, log_ratio: Tensor, mask: Tensor, cap: float = math.inf) -> None:
+        """Rows (M,) before any update: log pi - log pi_engine (M, T); `cap` as in `losses.truncated_ratio`."""
+        self.difference[rows] = (log_ratio.abs() * mask).amax(1)
+        self._compared.append(log_ratio[mask])
+        self._cap = cap
 
     @torch.no_grad()
     def watch(self, rows: Tensor, log_ratio: Tensor, mask: Tensor, below: Tensor, above: Tensor) -> None:
         """A micro-batch of `rows` (M,): its log-ratios (M, T), and where the clip takes the gradient (M, T) bool."""
-        if self._count == 0:
-            self.difference[rows] = (log_ratio.abs() * mask).amax(1)
-        tokens, low, high = torch.stack((mask.sum(), (below & mask).sum(), (above & mask).sum())).tolist()
+        if self._count == 0 and self._cap == math.inf:
+            self.compare(rows, log_ratio, mask)
+        counts = torch.stack((mask.sum(1), (below & mask).sum(1), (above & mask).sum(1)))  # (3, M)
+        shares = counts[1:].double() / counts[0].clamp(min=1)  # (2, M)
+        numbers = torch.cat((counts.sum(1).double(), shares[0].amin(0, True), shares[1].amax(0, True)))  # (5,)
+        tokens, low, high, low_min, high_max = numbers.tolist()  # the only wait for the device
         self._tokens, self._low, self._high = self._tokens + tokens, self._low + low, self._high + high
+        self._low_min, self._high_max = min(self._low_min, low_min), max(self._high_max, high_max)
 
     def done(self, loss: float, grad_norm: float) -> None:
         """An update was made."""
@@ -63,15 +94,30 @@ class Updates:
 
     def metrics(self) -> Metrics:
         """None where there was no update."""
-        known = self.difference[~self.difference.isnan()]
         count, tokens = self._count, self._tokens
         return {
             "loss": self._loss / count if count else None,
             "grad_norm": self._grad_norm / count if count else None,
             "clip_ratio/low_mean": self._low / tokens if count else None,
+            "clip_ratio/low_min": self._low_min if count else None,
             "clip_ratio/high_mean": self._high / tokens if count else None,
+            "clip_ratio/high_max": self._high_max if count else None,
             "clip_ratio/region_mean": (self._low + self._high) / tokens if count else None,
-            "sampling/sampling_logp_difference/max": finite(known.max()) if len(known) else None,
+            **self._sampling(),
+        }
+
+    def _sampling(self) -> Metrics:
+        """How far the policy that is trained was from the one that sampled, before the first update."""
+        log_ratio = torch.cat(self._compared) if self._compared else torch.zeros(0)
+        known = len(log_ratio) > 0
+        ratio = log_ratio.exp().clamp(max=self._cap)
+        difference, weight = "sampling/sampling_logp_difference", "sampling/importance_sampling_ratio"
+        return {
+            f"{difference}/mean": finite(log_ratio.abs().mean()) if known else None,
+            f"{difference}/max": finite(log_ratio.abs().max()) if known else None,
+            f"{weight}/min": finite(ratio.min()) if known else None,
+            f"{weight}/mean": finite(ratio.mean()) if known else None,
+            f"{weight}/max": finite(ratio.max()) if known else None,
         }
 
 

@@ -90,6 +90,22 @@ def register_trainers(register: Any) -> None:
         warm_start={"trainer": "sft", "options": {"stop_at": 0.4}},
     )
     register(
+        "rloo",
+        "align_scratch.rloo:RLOO",
+        config="align_scratch.config.rloo:RLOOConfig",
+        summary="REINFORCE leave-one-out: whole completions, the divergence in the reward",
+        smoke=_SMALL_GRPO,
+        **_ON_POLICY,
+    )
+    register(
+        "reinforce",
+        "align_scratch.reinforce:REINFORCE",
+        config="align_scratch.config.reinforce:REINFORCEConfig",
+        summary="the policy gradient itself, with or without a baseline",
+        smoke=_SMALL_GRPO,
+        **_ON_POLICY,
+    )
+    register(
         "reward",
         "align_scratch.reward:Reward",
         config="align_scratch.config.reward:RewardConfig",
@@ -120,7 +136,7 @@ def register_trainers(register: Any) -> None:
         "align_scratch.expert_iteration:ExpertIteration",
         config="align_scratch.config.expert_iteration:ExpertIterationConfig",
         summary="sample, keep what a task's checker finds correct, imitate it, repeat",
-        smoke={"steps": 2, "prompts_per_step": 4, "group_size": 2, "batch_size": 4, "warmup_steps": 0},
+        smoke={"steps": 2, "prompts_per_step": 16, "group_size": 4, "min_reward": 0.0, "warmup_steps": 0},
         **_ON_POLICY,
     )
     register(
@@ -128,6 +144,13 @@ def register_trainers(register: Any) -> None:
         "align_scratch.best_of_n:BestOfN",
         config="align_scratch.config.best_of_n:BestOfNConfig",
         summary="imitate the best of n samples, by a checker or a reward model",
-        smoke={"steps": 2, "prompts_per_step": 4, "group_size": 2, "curve_prompts": 4, "warmup_steps": 0},
+        smoke={
+            "steps": 2,
+            "prompts_per_step": 16,
+            "group_size": 4,
+            "drop_zero_variance": False,
+            "curve_prompts": 4,
+            "warmup_steps": 0,
+        },
         **_ON_POLICY,
     )

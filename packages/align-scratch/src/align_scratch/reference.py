@@ -52,6 +52,17 @@ class Reference:
             base = self._distribution(reference, some)  # (M, V)
         return float(kl_divergence(policy, base).mean())
 
+    @torch.no_grad()
+    def sync(self, alpha: float) -> None:
+        """pi_ref <- alpha pi + (1 - alpha) pi_ref, weight by weight (Gorbatovski et al. 2024, TR-DPO, eq. 5).
+
+        Raises RuntimeError if there is no copy: an adapter's base stays what it is.
+        """
+        if self.copy is None:
+            raise RuntimeError("reference: there is no copy of the model that could follow it")
+        for kept, now in zip(self.copy.parameters(), self.model.parameters(), strict=True):
+            kept.mul_(1 - alpha).add_(now, alpha=alpha)
+
     def _distribution(self, model: Model, rows: Sequences) -> Tensor:
         logits = completion_logits(model, rows)[0]  # (M, V)
         return logits.float().log_softmax(-1) if self.sampler is None else self.sampler.log_probs(logits)

@@ -36,6 +36,38 @@ class Rollouts:
         return self.rewards.shape[1]
 
 
+def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
+    """The groups of all `parts`, which have one group size, in their order; rows are padded to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.generation.tokens.shape[1] for part in parts)  # T_new
+    length = max(part.sequences.ids.shape[1] for part in parts)  # T
+
+    def rows(tensors: Iterator[Tensor], columns: int) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(rows, (0, columns - rows.shape[1])) for rows in tensors])
+
+    generation = Generation(
+        tokens=rows((part.generation.tokens for part in parts), width),
+        lengths=torch.cat([part.generation.lengths for part in parts]),
+        log_probs=rows((part.generation.log_probs for part in parts), width),
+        finished=torch.cat([part.generation.finished for part in parts]),
+    )
+    sequences = Sequences(
+        ids=rows((part.sequences.ids for part in parts), length),
+        prompt_lengths=torch.cat([part.sequences.prompt_lengths for part in parts]),
+        completion_lengths=generation.lengths,
+        width=width,
+    )
+    return Rollouts(
+        examples=[example for part in parts for example in part.examples],
+        completions=[completion for part in parts for completion in part.completions],
+        scores=[score for part in parts for score in part.scores],
+        generation=generation,
+        sequences=sequences,
+        rewards=torch.cat([part.rewards for part in parts]),
+    )
+
+
 class Prompts:
     """Examples with their prompts' ids, encoded once."""
 

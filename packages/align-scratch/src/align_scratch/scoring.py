@@ -39,5 +39,18 @@ def sequence_log_probs(model: Model, rows: Sequences, sampler: Sampler | None) -
     Without a sampler: under the model's own. Differentiable. The full vocabulary is held for a chunk of positions at a
     time: at most 64 MB of fp32 logits, or 1024 tokens if that is more.
     """
-    chunk = max(1024, 2**24 // model.vocab_size)
-    return completion_log_probs(model, rows, sampler=sampler, chunk_tokens=chunk)[0]
+    return completion_log_probs(model, rows, sampler=sampler, chunk_tokens=_chunk(model))[0]
+
+
+def sequence_entropies(model: Model, rows: Sequences, sampler: Sampler | None) -> tuple[Tensor, Tensor]:
+    """`sequence_log_probs`, and the entropy in nats of each of those distributions: two (M, T_new), 0 at padding."""
+    log_probs, entropies = completion_log_probs(
+        model, rows, sampler=sampler, with_entropy=True, chunk_tokens=_chunk(model)
+    )
+    if entropies is None:
+        raise RuntimeError("entropies were asked for and did not come")
+    return log_probs, entropies
+
+
+def _chunk(model: Model) -> int:
+    return max(1024, 2**24 // model.vocab_size)
