@@ -216,6 +216,9 @@ TRAINERS = [
     ("SamplesWithTorch", "samples"),
     ("RolloutsOfTensors", "rollouts"),
     ("NoRollouts", "rollouts"),
+    ("SavesPickledFiles", "files"),
+    ("SavingDraws", "files"),
+    ("LoadsNothing", "files"),
 ]
 
 

@@ -193,10 +193,13 @@ class Reward:
 
     def save(self, directory: Path, /) -> None:
         """Write the head, and the encoder if there is one: what `RewardModel.load` reads besides the run's model."""
+        unit = self.reward_model.mean.clone(), self.reward_model.std.clone()
         if self.config.normalise:
             n = min(self.config.reference_pairs, len(self.pairs))
             self.reward_model.normalise_on(self.pairs.batch(range(n), self.device))
         self.reward_model.save(directory)
+        self.reward_model.mean.copy_(unit[0])  # training goes on, if it does, as if nothing had been saved
+        self.reward_model.std.copy_(unit[1])
 
     def load(self, directory: Path, /) -> None:
         """Read what `save` wrote, the model being the saved one already."""

@@ -116,7 +116,7 @@ class RunDirectory:
         return read_toml(self.toml)
 
     def hashes(self) -> dict[str, str]:
-        """The table [hashes] of run.toml: `config`, and `tokenizer`, `model`, `adapter`, `trainer`, `data` if they exist."""
+        """The table [hashes] of run.toml: `config`, and `data` and the names of saved parts where they exist."""
         return {str(key): str(value) for key, value in self.tables().get("hashes", {}).items()}
 
     def verify(self, *parts: str) -> None:

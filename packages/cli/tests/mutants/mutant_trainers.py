@@ -277,3 +277,33 @@ class RolloutsOfTensors(TinyTrainer):
 class NoRollouts(TinyTrainer):
     def last_rollouts(self):
         return []
+
+
+class _WithFiles(TinyTrainer):
+    """Learns a number besides the model, by which it judges."""
+
+    def evaluate(self):
+        return {**super().evaluate(), "margin": float(self.step)}
+
+    def save(self, directory):
+        (directory / "head.json").write_text(str(self.step), encoding="utf-8")
+
+    def load(self, directory):
+        self.step = int((directory / "head.json").read_text(encoding="utf-8"))
+
+
+class SavesPickledFiles(_WithFiles):
+    def save(self, directory):
+        super().save(directory)
+        (directory / "head.pt").write_bytes(b"anything")
+
+
+class SavingDraws(_WithFiles):
+    def save(self, directory):
+        super().save(directory)
+        torch.rand(())
+
+
+class LoadsNothing(_WithFiles):
+    def load(self, directory):
+        pass

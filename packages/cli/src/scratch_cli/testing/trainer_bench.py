@@ -48,7 +48,7 @@ def bench(
     with_adapter: bool = False,
     frozen: bool = False,
     like: Any = None,
-    weights: Mapping[str, Any] | None = None,
+    weights: Any = None,
     dropout: bool = True,
     **options: Any,
 ) -> Bench:
@@ -56,7 +56,8 @@ def bench(
 
     model_seed: of the weights' start. with_adapter: wrap the model with the stand-in adapter. frozen: freeze every
     second parameter. like: a model to take the frozen weights from, as a run takes them from its directory.
-    dropout: False turns it off, where the model has such an option. options: of the trainer, over `smoke`.
+    weights: all of them, before the trainer is built. dropout: False turns it off, where the model has such an
+    option. options: of the trainer, over `smoke`.
     """
     parts = {kind: subject.partner(kind) for kind in ("tokenizer", "model", "task")}
     optional = [kind for kind in ("sampler",) if kind in subject.part.needs or "causal-lm" in parts["model"].provides]
@@ -83,6 +84,8 @@ def bench(
             for name, parameter in model.named_parameters():
                 if not parameter.requires_grad:
                     parameter.copy_(theirs[name])
+    if weights is not None:
+        model.load_state_dict(weights)
     try:
         config = subject.config(**{"steps": STEPS, **options})
     except ScratchError as error:

@@ -240,7 +240,7 @@ def check_rollouts(subject: Subject) -> None:
 
 
 def check_files(subject: Subject) -> None:
-    """save(), if there is one, writes plain files, and load() gives a new trainer of the saved model the same judgement."""
+    """save(), if there is one, writes plain files; with load() a new trainer judges the saved model as before."""
     bench = on.bench(subject)
     if not hasattr(bench.trainer, "save"):
         raise CheckSkipped("the trainer saves no files")
