@@ -5,7 +5,8 @@ arXiv:1705.08439); fine-tuning on the expert's answers makes the next policy. Fo
 al. 2022, arXiv:2203.14465, algorithm 1, without its rationalization) and ReST-EM (Singh et al. 2023, arXiv:2312.06585,
 algorithm 1). Per iteration:
 
-    D    = { (x, y) : y ~ pi(. | x), correct(x, y) },  each different pair once, at most `max_per_prompt` of a prompt
+    D    = { (x, y) : y ~ pi(. | x), correct(x, y) },  each different pair once, at most `max_per_prompt` of a prompt;
+           with `min_reward` those that are paid at least that (the filter of ReST-EM)
     pi  <- argmin_pi  - sum_D log pi(y | x)   by a few epochs of SFT, the mean over all completion tokens
 
 There is no advantage and no ratio: what is wrong is thrown away, and nothing pushes it down. With `from_base` an
@@ -44,14 +45,18 @@ from align_scratch.state import (
 )
 
 
-def correct_and_different(rollouts: Rollouts, max_per_prompt: int | None = None) -> list[int]:
-    """Row numbers of finished, correct completions: each pair of prompt and ids once, and the first few of a prompt."""
+def good_and_different(
+    rollouts: Rollouts, *, min_reward: float | None = None, max_per_prompt: int | None = None
+) -> list[int]:
+    """Row numbers of finished completions that are correct, or are paid `min_reward`: each pair of prompt and ids once,
+    and the first few of a prompt."""
     kept, seen, taken = [], set(), Counter[str]()
     ids, finished = rollouts.generation.to_lists(), rollouts.generation.finished.tolist()
     for row, score in enumerate(rollouts.scores):
         prompt = rollouts.examples[row // rollouts.group_size].prompt
         pair = (prompt, tuple(ids[row]))
-        if not score.correct or not finished[row] or pair in seen:
+        good = score.correct if min_reward is None else score.reward >= min_reward  # NaN is not
+        if not good or not finished[row] or pair in seen:
             continue
         if max_per_prompt is not None and taken[prompt] >= max_per_prompt:
             continue
@@ -84,7 +89,7 @@ class ExpertIteration:
         self.optimizer = adamw(self.named, config)
         self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
         self.start: dict[str, Tensor] = model_state(model) if config.from_base else {}
-        self.step, self.num_tokens, self.without_correct = 0, 0, 0
+        self.step, self.num_tokens, self.with_nothing = 0, 0, 0
         self._last: tuple[int, Rollouts, list[int]] | None = None
 
     def train(self) -> Iterator[Mapping[str, float | int | None]]:
@@ -95,7 +100,9 @@ class ExpertIteration:
             # y ~ pi(. | x) for every prompt x of the batch; D = what is correct among them, each once.
             rollouts = self.source.sample(self.step)
             kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
-            kept = correct_and_different(rollouts, config.max_per_prompt)
+            kept = good_and_different(
+                rollouts, min_reward=config.min_reward, max_per_prompt=config.max_per_prompt
+            )
             self._last = self.step + 1, rollouts, kept
             sampled = perf_counter()
 
@@ -118,7 +125,7 @@ class ExpertIteration:
             )
 
             self.step += 1
-            self.without_correct += not kept
+            self.with_nothing += not kept
             sequences = rollouts.sequences
             self.num_tokens += int((sequences.prompt_lengths + sequences.completion_lengths).sum())
             yield {
@@ -127,8 +134,7 @@ class ExpertIteration:
                 "kl": kl,
                 "kept": len(kept),
                 "kept/prompts": len({row // rollouts.group_size for row in kept}),
-                "kept/duplicates": sum(score.correct for score in rollouts.scores) - len(kept),
-                "steps_without_correct": self.without_correct,
+                "steps_with_nothing_kept": self.with_nothing,
                 "updates": imitation.updates,
                 "loss": imitation.loss,
                 "mean_token_accuracy": imitation.mean_token_accuracy,
@@ -160,7 +166,7 @@ class ExpertIteration:
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
-            "without_correct": self.without_correct,
+            "with_nothing": self.with_nothing,
             "model": model_state(self.model),
             "start": {name: tensor.clone() for name, tensor in self.start.items()},
             "optimizer": optimizer_state(self.optimizer, self.named),
@@ -175,7 +181,7 @@ class ExpertIteration:
         self.reference.load_state_dict(state["reference"])
         self.start = {name: tensor.clone() for name, tensor in state["start"].items()}
         self.step, self.num_tokens = state["step"], state["num_tokens"]
-        self.without_correct = state["without_correct"]
+        self.with_nothing = state["with_nothing"]
 
 
 def with_kept(step: int, rollouts: Rollouts, kept: list[int]) -> list[Mapping[str, Any]]:

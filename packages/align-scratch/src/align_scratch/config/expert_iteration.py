@@ -18,6 +18,7 @@ class ExpertIterationConfig(PolicyConfig):
     group_size: int = option(4, "completions sampled for each prompt (also known as num_rollouts)")
     epochs: int = option(1, "passes over what an iteration keeps")
     batch_size: int = option(64, "kept completions in an optimizer update, at most")
+    min_reward: float | None = option(None, "least reward of a completion that is kept; none = it must be correct")
     max_per_prompt: int | None = option(None, "different correct completions kept for a prompt; none = all of them")
     from_base: bool = option(False, "each iteration imitates from the starting weights anew, as STaR; samples do not")
     disable_dropout: bool = option(False, "no dropout while imitating")
