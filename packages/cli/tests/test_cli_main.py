@@ -138,7 +138,7 @@ def test_codes_of_the_errors():
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["rum"], 2, "there is no command 'rum', did you mean 'run'?; there are run, generate, eval, plugins"),
+        (["rum"], 2, "there is no command 'rum', did you mean 'run'?; there are run, generate, eval, rollouts"),
         (["--nope"], 2, "No such option"),
         (["plugins", "--nope"], 2, "(see: scratch plugins --help)"),
         (["describe"], 2, "Missing argument 'KIND'"),

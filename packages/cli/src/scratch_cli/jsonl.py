@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 NOT_FINITE = "not_finite"
 """Key of the flag that names which values of a line are null because they were NaN or infinite."""
@@ -93,7 +93,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as stream:
-        yield from _rows(stream)
+        yield from rows(stream)
 
 
 def tail(path: Path, count: int, *, window: int = 1 << 18) -> list[dict[str, Any]]:
@@ -105,10 +105,11 @@ def tail(path: Path, count: int, *, window: int = 1 << 18) -> list[dict[str, Any
         stream.seek(max(0, size - window))
         if size > window:
             stream.readline()  # the middle of a line
-        return list(_rows(stream))[-count:]
+        return list(rows(stream))[-count:]
 
 
-def _rows(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+def rows(stream: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects among these lines; a last line without its end is left out."""
     for raw in stream:
         if not raw.endswith(b"\n"):
             return

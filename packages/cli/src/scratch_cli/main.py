@@ -26,6 +26,7 @@ OWN_COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("scratch_cli.commands.run:run", "Train a model: pick the parts, get a run directory and a report."),
     "generate": ("scratch_cli.commands.generate:generate", "Continue a prompt with the model of a run."),
     "eval": ("scratch_cli.commands.evaluate:evaluate", "Judge the model of a run on held-out data."),
+    "rollouts": ("scratch_cli.commands.rollouts:rollouts", "Show what a run sampled, and what it got for it."),
     "plugins": ("scratch_cli.commands.plugins:plugins", "List the installed parts, and what is broken."),
     "describe": ("scratch_cli.commands.describe:describe", "Show a part's options, ready to paste."),
     "check": ("scratch_cli.commands.check:check", "Run the contract kit on the parts of a package."),

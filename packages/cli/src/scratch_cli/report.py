@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratch_cli import durable, jsonl, summary
 from scratch_cli.progress import duration
+from scratch_cli.rollouts import is_number, reward_parts
 
 if TYPE_CHECKING:
     from scratch_cli.plan import Plan
@@ -71,19 +72,14 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "prompt": row.get("prompt", ""),
         "completion": row.get("completion", ""),
-        "reward": f"{reward:.2f}" if _is_number(reward) else "",
+        "reward": f"{reward:.2f}" if is_number(reward) else "",
         "answer": row.get("answer", ""),
         "verdict": "right" if row.get("correct") else "wrong" if "correct" in row else "",
         "parts": reward_parts(parts) if isinstance(parts, Mapping) else "",
-        "advantage": f"{advantage:+.2f}" if _is_number(advantage) else "",
-        "length": f"{length}{' cut off' if row.get('truncated') else ''}" if _is_number(length) else "",
-        "gap": f"{gap:.1e}" if _is_number(gap) else "",
+        "advantage": f"{advantage:+.2f}" if is_number(advantage) else "",
+        "length": f"{length}{' cut off' if row.get('truncated') else ''}" if is_number(length) else "",
+        "gap": f"{gap:.1e}" if is_number(gap) else "",
     }
-
-
-def reward_parts(parts: Mapping[str, Any]) -> str:
-    """`exact 1.00, positions 0.75`; a part that could not be judged is `?`."""
-    return ", ".join(f"{name} {value:.2f}" if _is_number(value) else f"{name} ?" for name, value in parts.items())
 
 
 def _card(directory: RunDirectory, plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -107,7 +103,7 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, list
                 points = [
                     (row["step"] + shift, row[key])
                     for row in rows
-                    if row.get("stage") == stage and _is_number(row.get(key)) and _is_number(row.get("step"))
+                    if row.get("stage") == stage and is_number(row.get(key)) and is_number(row.get("step"))
                 ]
                 if len(points) > 1:
                     series[name if stage == "train" else f"{name}, {key}"] = _thinned(points)
@@ -118,10 +114,6 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, list
 
 def _name(key: str) -> str:
     return key.removeprefix("eval/").removeprefix("rewards/").removesuffix("/mean")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
