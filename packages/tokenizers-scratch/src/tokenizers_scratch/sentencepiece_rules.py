@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from tokenizers_scratch.charsmap import Charsmap
 from tokenizers_scratch.hf.aligned import Aligned
@@ -28,10 +29,7 @@ class CompiledRules:
     def __init__(self, charsmap: bytes = b"", *, name: str = "", kept: Iterable[str] = ()) -> None:
         """`charsmap`: as in the file (`charsmap.py`). `kept`: user-defined pieces. ValueError for damaged rules."""
         self.charsmap, self.name, self.kept = charsmap, name, frozenset(kept)
-        self._rules = Charsmap(charsmap).rules() if charsmap else {}
-        self._longest: dict[str, int] = {}
-        for source in self._rules:
-            self._longest[source[0]] = max(self._longest.get(source[0], 0), len(source))
+        self._rules, self._longest = _table(charsmap) if charsmap else ({}, {})
         self._kept: defaultdict[str, list[str]] = defaultdict(list)
         for text in sorted(self.kept, key=len, reverse=True):
             self._kept[text[0]].append(text)
@@ -103,3 +101,13 @@ class CompiledRules:
                 after_space = character == " "
                 inside = new is not None
         return Aligned("".join(characters), starts, ends)
+
+
+@lru_cache(maxsize=4)
+def _table(charsmap: bytes) -> tuple[dict[str, str], dict[str, int]]:
+    """What becomes what, and the length of the longest rule that begins with each character."""
+    rules = Charsmap(charsmap).rules()
+    longest: dict[str, int] = {}
+    for source in rules:
+        longest[source[0]] = max(longest.get(source[0], 0), len(source))
+    return rules, longest
