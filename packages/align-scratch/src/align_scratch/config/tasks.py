@@ -36,14 +36,15 @@ class AddConfig:
     """Task `add`."""
 
     digits: int = option(2, "most digits in a number: the difficulty")
+    mixed: float = option(0.0, "share of demonstrations that forget to carry; 0 = all as the reward wants")
     partial: float = option(0.0, "share of the reward paid for digits at the right position; 0 = all or nothing")
     n_train: int = option(16384, "training problems, at most")
     n_held_out: int = option(1024, "held-out problems, at most")
-    seed: int = option(0, "decides which problems are drawn")
+    seed: int = option(0, "decides which problems are drawn, and which of them forget to carry")
 
     def __post_init__(self) -> None:
         within(self, 1, 32, "digits", why="a number has a digit, and more than 32 is no small task")
-        within(self, 0.0, 1.0, "partial", why="it is a share")
+        within(self, 0.0, 1.0, "mixed", "partial", why="it is a share")
         at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
         within(self, 0, 2**63 - 1, "seed", why="a negative seed draws what its positive twin draws")
 

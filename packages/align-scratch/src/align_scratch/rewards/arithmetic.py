@@ -42,11 +42,14 @@ class TooLarge(ValueError):
     """Beyond the limits above; whatever it is worth, it is not looked into."""
 
 
-def evaluate(tokens: Sequence[Token]) -> Fraction:
-    """The exact value of an expression. Raises Unreadable, Undefined or TooLarge, naming the token, counted from 1."""
+def evaluate(tokens: Sequence[Token], places: Sequence[int] | None = None) -> Fraction:
+    """The exact value of an expression. Raises Unreadable, Undefined or TooLarge, naming the symbol.
+
+    places: where each token stands, for messages; counted from 1 if None.
+    """
     if len(tokens) > LONGEST:
         raise TooLarge(f"{len(tokens)} symbols are more than {LONGEST}")
-    reader = _Reader(tokens)
+    reader = _Reader(tokens, places or range(1, len(tokens) + 1))
     value = reader.sum(0)
     if reader.at < len(tokens):
         raise Unreadable(f"{reader.place()}: got {reader.shown()}, expected an operator or the end")
@@ -76,14 +79,15 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
 class _Reader:
     """Recursive descent; `depth` bounds the recursion long before Python does."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens, self.at = tokens, 0
+    def __init__(self, tokens: Sequence[Token], places: Sequence[int]) -> None:
+        self.tokens, self.places, self.at = tokens, places, 0
 
     def next(self, ahead: int = 0) -> Token | None:
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else None
 
     def place(self) -> str:
-        return f"symbol {self.at + 1}"
+        behind_the_end = self.places[-1] + 1 if self.places else 1
+        return f"symbol {self.places[self.at] if self.at < len(self.places) else behind_the_end}"
 
     def shown(self) -> str:
         token = self.next()

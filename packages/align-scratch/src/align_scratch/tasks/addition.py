@@ -1,9 +1,13 @@
-"""Task `add`: the sum of two numbers, written digit by digit. Answers differ in length, so the end must be learned."""
+"""Task `add`: the sum of two numbers, written digit by digit. Answers differ in length, so the end must be learned.
+
+A share `mixed` of the demonstrations forgets to carry, and nothing in the prompt tells which: as with mixed orders in
+`sort`, imitation settles at the mixture, and a reward selects one of the two behaviours.
+"""
 
 from __future__ import annotations
 
 from align_scratch.config.tasks import AddConfig
-from align_scratch.tasks.problems import Example, ProblemTask, draw_examples
+from align_scratch.tasks.problems import PERFECT, Example, ProblemTask, draw_examples, hash_unit
 
 
 class Add(ProblemTask):
@@ -12,10 +16,7 @@ class Add(ProblemTask):
     def __init__(self, config: AddConfig) -> None:
         self.config = config
         self.partial = config.partial
-        self.lesson = (
-            "Every demonstration is the right sum, so more imitation does as well as reinforcement here: "
-            "a reward earns its keep where demonstrations are missing or mixed (task sort)."
-        )
+        self.lesson = PERFECT if config.mixed == 0.0 else _lesson(config.mixed)
         self._examples = draw_examples(
             self._problem,
             space=10 ** (2 * config.digits),
@@ -27,10 +28,29 @@ class Add(ProblemTask):
 
     def _problem(self, number: int) -> Example:
         left, right = divmod(number, 10**self.config.digits)
+        prompt = f"{' '.join(str(left))} + {' '.join(str(right))} ="
         answer = " " + " ".join(str(left + right))
-        return Example(f"{' '.join(str(left))} + {' '.join(str(right))} =", answer, answer)
+        # Decided by the prompt and the seed through a hash: fixed for each prompt, and nothing a model could read off.
+        if hash_unit(prompt, f"mixed {self.config.seed}") < self.config.mixed:
+            return Example(prompt, answer, " " + " ".join(without_carry(left, right)))
+        return Example(prompt, answer, answer)
 
     def _either_way_round(self, number: int) -> str:
         """`a + b` and `b + a` are one problem: whoever has seen one can answer the other."""
         left, right = sorted(divmod(number, 10**self.config.digits))
         return f"{left} + {right}"
+
+
+def without_carry(left: int, right: int) -> str:
+    """Digits added place by place, forgetting what is carried: 47 and 85 give 22. As wide as the longer number."""
+    width = max(len(str(left)), len(str(right)))
+    pairs = zip(str(left).zfill(width), str(right).zfill(width), strict=True)
+    return "".join(str((int(a) + int(b)) % 10) for a, b in pairs)
+
+
+def _lesson(mixed: float) -> str:
+    return (
+        f"{mixed:.0%} of the demonstrations forget to carry and nothing in a prompt tells which, so imitation settles "
+        "at that mixture, however long it goes on (sums without a carry are the same either way). The reward wants the "
+        "sum: reinforcement selects that behaviour out of the two that were shown."
+    )

@@ -16,6 +16,10 @@ from operator import eq
 HELD_OUT_SHARE = 1 / 8
 SPLITS = ("train", "held_out")
 _SHOWN = 40  # characters of a wrong completion that an explanation quotes
+PERFECT = (
+    "Every demonstration is already right, so more imitation does as well as reinforcement here: "
+    "a reward earns its keep where demonstrations are missing or mixed (task sort)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,20 @@ def hash_unit(text: str, key: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
+def symbols(number: int, alphabet: str, length: int) -> list[str]:
+    """Number `number` of all sequences of `length` symbols: its digits, lowest first, in a system that has these."""
+    found: list[str] = []
+    for _ in range(length):
+        number, symbol = divmod(number, len(alphabet))
+        found.append(alphabet[symbol])
+    return found
+
+
 def is_held_out(problem: str) -> bool:
     return hash_unit(problem, "scratch split") < HELD_OUT_SHARE
 
 
-def _distinct(space: int, wanted: int, seed: int) -> Iterator[int]:
+def distinct(space: int, wanted: int, seed: int) -> Iterator[int]:
     """Integers below `space` in random order, each once; by listing them all if many of them are wanted."""
     rng = random.Random(seed)
     if space <= 4 * wanted:
@@ -83,11 +96,11 @@ def draw_examples(
     """Up to `n_train` and `n_held_out` different problems; fewer where the `space` of numbered problems has no more.
 
     `make(i)` gives problem `i` of `space`; different numbers must give different prompts. Problems of one `identity`
-    (by default the prompt) stand on one side of the split.
+    (by default the prompt) stand on one side of the split. Raises ValueError if one side stays empty.
     """
     sides: dict[str, list[Example]] = {"train": [], "held_out": []}
     room = {"train": n_train, "held_out": n_held_out}
-    for number in _distinct(space, round(max(n_train, n_held_out / HELD_OUT_SHARE)), seed):
+    for number in distinct(space, round(max(n_train, n_held_out / HELD_OUT_SHARE)), seed):
         example = make(number)
         problem = example.prompt if identity is None else identity(number)
         side = "held_out" if is_held_out(problem) else "train"
@@ -95,6 +108,16 @@ def draw_examples(
             sides[side].append(example)
         elif all(len(sides[name]) >= room[name] for name in SPLITS):
             break
+    return complete(sides)
+
+
+def complete(sides: Mapping[str, Sequence[Example]]) -> dict[str, Sequence[Example]]:
+    """The two sides as they stay. Raises ValueError if one is empty."""
+    for name, examples in sides.items():
+        if not examples:
+            raise ValueError(
+                f"task: has no {name} problem at this difficulty: there are too few problems; make it harder"
+            )
     return {name: tuple(examples) for name, examples in sides.items()}
 
 
@@ -106,8 +129,7 @@ def mark(answer: str, completion: str, *, partial: float = 0.0) -> Score:
     answer, completion = answer.strip(), completion.strip()
     if completion == answer:
         return Score(reward=1.0, correct=True, parts={"exact": 1.0, "positions": 1.0})
-    want = answer.split()
-    got = completion[: 64 * len(answer) + 64].split()  # far beyond any answer there is nothing left to mark
+    want, got = _items(answer, completion)
     right = sum(map(eq, want, got)) / max(len(want), len(got), 1)
     if got == want:
         right = 0.0  # only the white space between the items, or text far behind them, is wrong
@@ -117,6 +139,16 @@ def mark(answer: str, completion: str, *, partial: float = 0.0) -> Score:
         parts={"exact": 0.0, "positions": right},
         explanation=_first_difference(want, got),
     )
+
+
+def first_wrong(answer: str, completion: str) -> int | None:
+    """The first item that is not as in the answer, counted from 1; None if all are."""
+    want, got = _items(answer.strip(), completion.strip())
+    return next((at for at, (w, g) in enumerate(zip_longest(want, got), start=1) if w != g), None)
+
+
+def _items(answer: str, completion: str) -> tuple[list[str], list[str]]:
+    return answer.split(), completion[: 64 * len(answer) + 64].split()  # far beyond any answer nothing is left to mark
 
 
 def _first_difference(want: Sequence[str], got: Sequence[str]) -> str:
