@@ -6,6 +6,7 @@ measuring changes nothing that training uses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from align_scratch.protocols import Model, Sampler, Task, Tokenizer
 from align_scratch.rollouts import Prompts, Rollouts, roll_out
+from align_scratch.text_match import exact_match, token_f1
 from inference_scratch.config import GreedyConfig
 from inference_scratch.samplers import Greedy
 
@@ -31,9 +33,15 @@ class Evaluation:
         self.held_out = Prompts(tokenizer, task.examples("held_out"))
 
     def run(self) -> dict[str, float | int | None]:
-        """Accuracies `greedy` and `sampled` in 0..1 over all problems, the mean `reward` sampled, and how many."""
+        """Accuracies `greedy` and `sampled` in 0..1 over all problems, the mean `reward` sampled, and how many.
+
+        `exact_match` and `token_f1` compare greedy completions with the answers as texts, whatever the checker accepts.
+        """
         greedy = list(self._marked(Greedy(GreedyConfig())))
         metrics: dict[str, float | int | None] = {"greedy": _share_correct(greedy), "sampled": None, "reward": None}
+        pairs = [(c, e.answer) for part in greedy for e, c in zip(part.examples, part.completions, strict=True)]
+        metrics["exact_match"] = sum(exact_match(*pair) for pair in pairs) / len(pairs)
+        metrics["token_f1"] = math.fsum(token_f1(*pair) for pair in pairs) / len(pairs)
         if self.sampler is not None:
             sampled = list(self._marked(self.sampler))
             rewards = torch.cat([part.rewards for part in sampled])

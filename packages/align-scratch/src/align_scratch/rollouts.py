@@ -83,8 +83,9 @@ class Prompts:
 
 
 def longest_answer(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
-    """Tokens of the longest answer, its end mark included."""
-    return 1 + max(map(len, tokenizer.encode_batch(list({example.answer for example in examples}))))
+    """Tokens of the longest answer or demonstration (a worked solution is longer than its answer), end mark included."""
+    texts = {text for example in examples for text in (example.answer, example.demonstration)}
+    return 1 + max(map(len, tokenizer.encode_batch(list(texts))))
 
 
 def roll_out(

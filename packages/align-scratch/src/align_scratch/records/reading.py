@@ -56,8 +56,9 @@ def parse_line(line: str, where: str) -> dict[str, Any]:
             raise DataError(
                 f"{where}: the file is one JSON array over many lines; write one object a line (JSON Lines)"
             ) from error
+        what = error.msg.lower().removesuffix(" at")
         raise DataError(
-            f"{where}, column {error.colno}: not JSON: {error.msg.lower().removesuffix(' at')} near {shown}; a line must hold one object"
+            f"{where}, column {error.colno}: not JSON: {what} near {shown}; a line must hold one object"
         ) from error
     except RecursionError as error:
         raise DataError(f"{where}: is nested too deeply to be a record") from error
