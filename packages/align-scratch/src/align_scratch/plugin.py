@@ -54,6 +54,70 @@ def register_tasks(register: Any) -> None:
         provides=("text", "checker"),
         smoke={"length": 3, **_SMALL_TASK},
     )
+    register(
+        "sub",
+        "align_scratch.tasks.subtraction:Sub",
+        config="align_scratch.config.drawn_tasks:SubConfig",
+        summary="subtract two numbers digit by digit",
+        provides=("text", "checker"),
+        smoke={"digits": 1, **_SMALL_TASK},
+    )
+    register(
+        "mul",
+        "align_scratch.tasks.multiplication:Mul",
+        config="align_scratch.config.drawn_tasks:MulConfig",
+        summary="multiply two numbers digit by digit",
+        provides=("text", "checker"),
+        smoke={"digits": 1, **_SMALL_TASK},
+    )
+    register(
+        "copy",
+        "align_scratch.tasks.copying:Copy",
+        config="align_scratch.config.drawn_tasks:CopyConfig",
+        summary="write letters again",
+        provides=("text", "checker"),
+        smoke={"length": 3, **_SMALL_TASK},
+    )
+    register(
+        "parity",
+        "align_scratch.tasks.parity:Parity",
+        config="align_scratch.config.drawn_tasks:ParityConfig",
+        summary="say whether the ones are odd in number, with or without working",
+        provides=("text", "checker"),
+        smoke={"length": 6, **_SMALL_TASK},
+    )
+    register(
+        "count-letters",
+        "align_scratch.tasks.counting:CountLetters",
+        config="align_scratch.config.drawn_tasks:CountLettersConfig",
+        summary="count a letter in a word",
+        provides=("text", "checker"),
+        smoke={"length": 4, **_SMALL_TASK},
+    )
+    register(
+        "brackets",
+        "align_scratch.tasks.brackets:Brackets",
+        config="align_scratch.config.drawn_tasks:BracketsConfig",
+        summary="close the open brackets, last opened first",
+        provides=("text", "checker"),
+        smoke={"length": 4, **_SMALL_TASK},
+    )
+    register(
+        "countdown",
+        "align_scratch.tasks.countdown:Countdown",
+        config="align_scratch.config.drawn_tasks:CountdownConfig",
+        summary="reach a target from numbers with + - * /; many answers are right",
+        provides=("text", "checker"),
+        smoke={"numbers": 2, **_SMALL_TASK},
+    )
+    register(
+        "preferences",
+        "align_scratch.tasks.preferences:Preferences",
+        config="align_scratch.config.drawn_tasks:PreferencesConfig",
+        summary="pairs of a right answer to a task and one with a stated flaw",
+        provides=("text", "checker", "pairs"),
+        smoke={"difficulty": 3, **_SMALL_TASK},
+    )
 
 
 @hookimpl
