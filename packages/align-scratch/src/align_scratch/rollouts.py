@@ -83,7 +83,7 @@ class Prompts:
 
 
 def longest_answer(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
-    """Tokens of the longest answer or demonstration (a worked solution is longer than its answer), end mark included."""
+    """Tokens of the longest answer or demonstration, a worked solution for example, with its end mark."""
     texts = {text for example in examples for text in (example.answer, example.demonstration)}
     return 1 + max(map(len, tokenizer.encode_batch(list(texts))))
 
