@@ -17,3 +17,21 @@ class AdapterFileError(ValueError):
 
 class AdapterNotice(UserWarning):
     """Something that a user should know about an adapter and that stops nothing: a rank lowered, numbers in excess."""
+
+
+class ModelNotFound(FileNotFoundError):
+    """A model that is neither a directory here nor to be had from the hub now."""
+
+    exit_code = 4
+
+
+class ModelFileError(ValueError):
+    """Files of a model that are missing or damaged."""
+
+    exit_code = 5
+
+
+class ModelNotSupported(ValueError):
+    """A model that cannot stand behind the contract, or does not fit the tokenizer."""
+
+    exit_code = 2

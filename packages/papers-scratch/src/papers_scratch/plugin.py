@@ -10,6 +10,18 @@ hookimpl = pluggy.HookimplMarker("scratch")
 
 
 @hookimpl
+def register_models(register: Any) -> None:
+    register(
+        "transformers",
+        "papers_scratch.transformers_model:TransformersLM",
+        config="papers_scratch.config.transformers_model:TransformersConfig",
+        summary="any causal language model of the transformers library, saved or new",
+        provides=("causal-lm", "linear-layers"),
+        smoke={"n_layer": 1, "n_head": 2, "n_embd": 16, "max_length": 64},
+    )
+
+
+@hookimpl
 def register_adapters(register: Any) -> None:
     register(
         "lora",
