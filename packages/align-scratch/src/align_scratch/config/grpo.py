@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from align_scratch.config.checks import at_least, one_of, option, positive, refuse, within
 from align_scratch.config.policy_gradient import PolicyGradientConfig
@@ -18,7 +18,7 @@ class Form(NamedTuple):
     length_norm: str
 
 
-FORMS = {
+FORMS: dict[Any, Form] = {
     "dapo": Form("clip", "token", "tokens"),
     "grpo": Form("clip", "token", "mean"),
     "dr_grpo": Form("clip", "token", "constant"),
