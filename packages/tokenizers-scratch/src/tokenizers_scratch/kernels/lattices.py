@@ -144,14 +144,19 @@ def expect(
         for i in range(n - 1, -1, -1):
             here = alpha[i]
             beta = 0.0
-            shift = (z_frame - frames[i] - frame) * STEP
+            shift = z_frame - frames[i] - frame
             for edge in range(edges.first[start + i], edges.first[start + i + 1]):
                 piece = edges.piece[edge]
                 onward = p[piece] * alpha[i + lengths[piece]]
                 beta += onward
                 share = here / z * onward
-                if shift != 0:
-                    share = math.ldexp(share, np.int32(shift))  # type: ignore[arg-type]
+                steps = shift
+                while steps > 0 and share != 0.0:  # not math.ldexp, which needs numba also where it only runs
+                    share *= 2.0**STEP
+                    steps -= 1
+                while steps < 0 and share != 0.0:
+                    share *= 2.0**-STEP
+                    steps += 1
                 expected[piece] += count * share
             alpha[i] = beta
             if beta < LOW:

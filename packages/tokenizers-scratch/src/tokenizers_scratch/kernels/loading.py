@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from tokenizers_scratch.kernels.disk import is_compiled
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from tokenizers_scratch.kernels import encoder, trainer
 
 VARIABLE = "TOKENIZERS_SCRATCH_KERNELS"
@@ -40,23 +42,36 @@ class Loader:
 
     def encoder(self, seconds: float) -> type[encoder.Encoder] | None:
         """Encoding by kernels, if it works and is worth it for a job that takes plain Python so many seconds."""
-        if self._load("encoder", seconds):
-            from tokenizers_scratch.kernels import encoder
-
-            return encoder.Encoder
-        return None
+        module = self.module("encoder", seconds)
+        return module.Encoder if module else None
 
     def trainer(self, seconds: float) -> type[trainer.Trainer] | None:
         """Training by kernels, on the same terms."""
-        if self._load("trainer", seconds):
-            from tokenizers_scratch.kernels import trainer
+        module = self.module("trainer", seconds)
+        return module.Trainer if module else None
 
-            return trainer.Trainer
-        return None
+    def module(self, name: str, seconds: float) -> ModuleType | None:
+        """The module of this name in this folder, ready to be called, on the same terms."""
+        if self.failed or not self._is_worth_it(name, seconds):
+            return None
+        full_name = f"tokenizers_scratch.kernels.{name}"
+        try:
+            module = importlib.import_module(full_name)
+            if name not in self._loaded:
+                module.prepare()
+        except Exception as error:  # a broken compiler shows itself in many ways
+            self.failed = True
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(
+                f"numba does not work here ({reason}): tokenizers run in plain Python, with the same ids, only slower",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return None
+        self._loaded.add(name)
+        return module
 
-    def _load(self, name: str, seconds: float) -> bool:
-        if self.failed:
-            return False
+    def _is_worth_it(self, name: str, seconds: float) -> bool:
         mode = os.environ.get(VARIABLE, "auto")
         if mode not in ("auto", "always", "never"):
             raise ValueError(f"{VARIABLE}: got {mode!r}, must be auto, always or never: nothing else is known")
@@ -66,21 +81,7 @@ class Loader:
             return True
         if mode == "auto" and seconds < LOAD_SECONDS:
             return False
-        try:
-            if mode == "auto" and seconds < COMPILE_SECONDS / 3 and not is_compiled(name):
-                return False
-            importlib.import_module(f"tokenizers_scratch.kernels.{name}").prepare()
-        except Exception as error:  # a broken compiler shows itself in many ways
-            self.failed = True
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            warnings.warn(
-                f"numba does not work here ({reason}): tokenizers run in plain Python, with the same ids, only slower",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            return False
-        self._loaded.add(name)
-        return True
+        return mode == "always" or seconds >= COMPILE_SECONDS / 3 or is_compiled(name)
 
 
 LOADER = Loader()
