@@ -170,6 +170,24 @@ def register_trainers(register: Any) -> None:
         **_ON_POLICY,
     )
     register(
+        "dpo",
+        "align_scratch.dpo:DPO",
+        config="align_scratch.config.dpo:DPOConfig",
+        summary="direct preference optimization and its relatives, from pairs or from the best and worst of samples",
+        provides=("rl",),
+        needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["text"], "sampler": ["full-support"]},
+        defaults={"sampler": "multinomial"},
+        smoke={
+            "steps": 2,
+            "batch_size": 4,
+            "warmup_steps": 0,
+            "eval_pairs": 8,
+            "prompts_per_sampling": 8,
+            "group_size": 4,
+        },
+        warm_start={"trainer": "sft", "options": {"stop_at": 0.4}},
+    )
+    register(
         "reward",
         "align_scratch.reward:Reward",
         config="align_scratch.config.reward:RewardConfig",

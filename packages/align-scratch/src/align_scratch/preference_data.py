@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from align_scratch.errors import DataError, DoesNotFit
 from align_scratch.protocols import Tokenizer
+from align_scratch.rollouts import Rollouts
 from inference_scratch.score import Sequences, pack
 
 Ids = list[int]
@@ -44,11 +46,29 @@ class PairRows:
         completions = [self.chosen[row] for row in rows] + [self.rejected[row] for row in rows]
         return pack(prompts + prompts, completions, device=device)
 
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """The ids alone, as tensors."""
+        return {name: _ragged(getattr(self, name)) for name in ("prompts", "chosen", "rejected")}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Mapping[str, Tensor]]) -> PairRows:
+        prompts, chosen, rejected = (_lists(state[name]) for name in ("prompts", "chosen", "rejected"))
+        return cls(prompts=prompts, chosen=chosen, rejected=rejected, margins=[None] * len(prompts))
+
     @property
     def longest(self) -> int:
         """Tokens of the longest row."""
         sides = zip(self.prompts, self.chosen, self.rejected, strict=True)
         return max((len(p) + max(len(c), len(r)) for p, c, r in sides), default=0)
+
+
+def _ragged(rows: Sequence[Ids]) -> dict[str, Tensor]:
+    flat = torch.tensor([i for row in rows for i in row], dtype=torch.int64)
+    return {"ids": flat, "lengths": torch.tensor([len(row) for row in rows], dtype=torch.int64)}
+
+
+def _lists(ragged: Mapping[str, Tensor]) -> list[Ids]:
+    return [part.tolist() for part in ragged["ids"].split(ragged["lengths"].tolist())]  # type: ignore[no-untyped-call]
 
 
 def end_ids(tokenizer: Tokenizer) -> Ids:
@@ -96,6 +116,40 @@ def encode_pairs(pairs: Sequence[Any], tokenizer: Tokenizer, *, max_length: int 
     if rows.equal or rows.too_long:
         warnings.warn(f"{what}: left out {left_out}, of {len(pairs)} pairs", stacklevel=2)
     return rows
+
+
+def best_and_worst(rollouts: Rollouts) -> tuple[PairRows, Tensor]:
+    """The best and the worst of each group of samples, by the task's marks; and the role of each sample.
+
+    Roles (P, G) are 1 for the chosen, -1 for the rejected, 0 for all others. Groups whose marks are all equal say
+    nothing, and samples without a mark are passed over. Samples keep the ids they were sampled as, and those that were
+    cut off have no end mark. Of equal marks the first sample counts.
+    """
+    rewards = rollouts.rewards  # (P, G)
+    known = ~rewards.isnan()
+    best = rewards.masked_fill(~known, -torch.inf).argmax(1)  # (P,)
+    worst = rewards.masked_fill(~known, torch.inf).argmin(1)  # (P,)
+    roles = torch.zeros_like(rewards)
+    rows = PairRows()
+    sequences, size = rollouts.sequences, rollouts.group_size
+    for group, (high, low) in enumerate(zip(best.tolist(), worst.tolist(), strict=True)):
+        if not known[group].any() or not rewards[group, high] > rewards[group, low]:
+            rows.equal += 1
+            continue
+        roles[group, high], roles[group, low] = 1, -1
+        prompt, chosen = _cut(sequences, group * size + high)
+        rows.prompts.append(prompt)
+        rows.chosen.append(chosen)
+        rows.rejected.append(_cut(sequences, group * size + low)[1])
+        rows.margins.append(None)
+    return rows, roles
+
+
+def _cut(sequences: Sequences, row: int) -> tuple[Ids, Ids]:
+    """Prompt and completion of a row."""
+    prompt, completion = int(sequences.prompt_lengths[row]), int(sequences.completion_lengths[row])
+    ids: Ids = sequences.ids[row].tolist()
+    return ids[:prompt], ids[prompt : prompt + completion]
 
 
 @dataclass

@@ -188,7 +188,6 @@ def divergence_score(log_ratio: Tensor, kind: str, alpha: float = 0.5) -> Tensor
 PAIRED = (
     "sigmoid", "ipo", "hinge", "cdpo", "robust", "sigmoid_norm", "apo_zero", "sppo_hard", "orpo", "simpo",
 )  # fmt: skip
-WITHOUT_REFERENCE = ("orpo", "simpo")
 
 
 def preference_loss(
