@@ -56,6 +56,14 @@ class PatternTimeoutError(TokenizerDataError):
         self.pattern = pattern
 
 
+class UnsupportedExportError(TokenizerDataError):
+    """A tokenizer that a file of another tool cannot hold so that the tool gives the same ids; says why."""
+
+    def __init__(self, form: str, reason: str) -> None:
+        super().__init__(f"cannot be written as {form}: {reason}")
+        self.reason = reason
+
+
 class UnsupportedComponentError(TokenizerFileError):
     """A `tokenizer.json` with a component that is not implemented here; names it and its place."""
 

@@ -68,11 +68,11 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
 
 
 def _from_tokenizer_json(path: Path) -> BaseTokenizer:
-    """Our own byte-level BPE if the file is that, which is faster, else whatever it says."""
-    from tokenizers_scratch.formats.tokenizer_json import read_tokenizer_json
+    """Our own tokenizer if the file is that, which is faster, else whatever it says."""
+    from tokenizers_scratch.formats.tokenizer_json import read_own_tokenizer_json
 
     try:
-        return read_tokenizer_json(path)
+        return read_own_tokenizer_json(path)
     except TokenizerFileError:
         if "hf" not in offers():
             raise

@@ -173,6 +173,11 @@ class SentencePieceTokenizer(ContextualTokenizer):
         """What is done to text before it is cut."""
         return self._text
 
+    @property
+    def cuts_words(self) -> bool:
+        """Whether a text is cut before each U+2581, which then changes nothing."""
+        return self._cuts_words
+
     def sample(self, text: str, /, *, rng: random.Random, alpha: float = 0.1, nbest_size: int = -1) -> list[int]:
         """Ids of a random segmentation of a Unigram model, drawn with probability proportional to p ** alpha.
 

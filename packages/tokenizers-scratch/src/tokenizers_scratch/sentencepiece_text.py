@@ -32,10 +32,10 @@ from tokenizers_scratch.sentencepiece_rules import CompiledRules
 
 Normalization = Literal["identity", "nfkc", "nmt_nfkc", "compiled"]
 
-_TO_SPACE = "\t\n\x0c\r\u061c\u1680\u200b\u200c\u200e\u200f\u2028\u2029\u2581\ufeff\ufffd"
-_TO_NOTHING = "".join(map(chr, (*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F)))
-_BY_ITSELF = re.compile(f"([{re.escape(_TO_SPACE + _TO_NOTHING)}\uff5e])")
-_BECOMES = dict.fromkeys(_TO_SPACE, " ") | dict.fromkeys(_TO_NOTHING, "") | {"\uff5e": "\uff5e"}
+TO_SPACE = "\t\n\x0c\r\u061c\u1680\u200b\u200c\u200e\u200f\u2028\u2029\u2581\ufeff\ufffd"
+TO_NOTHING = "".join(map(chr, (*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F)))
+_BY_ITSELF = re.compile(f"([{re.escape(TO_SPACE + TO_NOTHING)}\uff5e])")
+_BECOMES = dict.fromkeys(TO_SPACE, " ") | dict.fromkeys(TO_NOTHING, "") | {"\uff5e": "\uff5e"}
 _SPACES = re.compile("  +")
 _WORDS = re.compile(f"{MARKER}[^{MARKER}]*|[^{MARKER}]+")
 SPACED = SplitPattern("spaced", lambda text: text.split(" "), regex.compile(rf"(?r)(?<=[^\s{MARKER}])(?= )").search)

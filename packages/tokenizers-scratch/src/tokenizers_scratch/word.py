@@ -95,6 +95,11 @@ class WordTokenizer(ContextualTokenizer):
         words = [w for w, count in ranked if count >= config.min_frequency and w not in special_tokens.ids]
         return cls(words[:room], special_tokens, lowercase=config.lowercase)
 
+    @property
+    def lowercase(self) -> bool:
+        """Whether The and the are one word."""
+        return self._lowercase
+
     def _encode_plain(self, text: str) -> list[int]:
         find, unk = self._id_of_word.get, self._unk_id
         return [find(word, unk) for word in split_into_words(text, lowercase=self._lowercase)]

@@ -117,6 +117,16 @@ class WordPieceTokenizer(ContextualTokenizer):
         pieces = [piece for piece in pieces if piece not in own]  # a word of this name would have two ids
         return cls((*tokens, *pieces), special_tokens, text=text, max_word_length=config.max_word_length)
 
+    @property
+    def text_rules(self) -> BertText:
+        """What is done to text before it is cut."""
+        return self._text
+
+    @property
+    def max_word_length(self) -> int:
+        """A word of more characters is unknown."""
+        return self._max_word_length
+
     def _encode_plain(self, text: str) -> list[int]:
         ids: list[int] = []
         find = self._cache.get

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tokenizers_scratch.errors import TokenizerFileError, UnsupportedComponentError
+from tokenizers_scratch.errors import TokenizerFileError, UnsupportedComponentError, UnsupportedExportError
 from tokenizers_scratch.formats.sentencepiece_model import (
     Piece,
     PieceType,
@@ -79,10 +79,11 @@ def load_sentencepiece(path: Path | str) -> SentencePieceTokenizer:
 
 
 def save_sentencepiece(tokenizer: SentencePieceTokenizer, path: Path | str) -> None:
-    """Write a `.model` file with which sentencepiece gives the same ids. Raises ValueError if there can be none."""
+    """Write a `.model` file with which sentencepiece gives the same ids. Raises UnsupportedExportError if there can be none."""
     rules = tokenizer.text_rules
     if rules.normalization not in ("identity", "compiled"):
-        raise ValueError(f"normalization: got {rules.normalization!r}, must be identity: a file needs compiled rules")
+        reason = f"normalization is {rules.normalization!r}, and a file needs a compiled table of rules for that"
+        raise UnsupportedExportError("a sentencepiece model", reason)
     special = {i: token for token, i in tokenizer.special_tokens.items()}
     bytes_of = {i: byte for byte, i in enumerate(tokenizer.byte_ids)}
     learned = tokenizer.pieces

@@ -1,8 +1,8 @@
-"""`tokenizer.json`, the format of HF tokenizers, for byte-level BPE; `hf` runs files of any kind.
+"""`tokenizer.json`, the format of HF tokenizers, from and to our own tokenizers; `hf` runs files of any kind.
 
-Written so that HF tokenizers gives the same ids: the split pattern in the form that its engine reads as ours does
-(`{1,3}+` is a repeat there), no prefix space, bytes as stand-ins, special tokens in the vocabulary, where alone their
-ids are certain.
+Here is byte-level BPE, in `tokenizer_json_kinds.py` are the others. Written so that HF tokenizers gives the same ids:
+the split pattern in the form that its engine reads as ours does (`{1,3}+` is a repeat there), no prefix space, bytes
+as stand-ins, special tokens in the vocabulary, where alone their ids are certain.
 """
 
 from __future__ import annotations
@@ -16,8 +16,18 @@ from typing import Any
 from tokenizers_scratch.base import BaseTokenizer
 from tokenizers_scratch.bpe import BPETokenizer
 from tokenizers_scratch.byte_alphabet import from_stand_ins, to_stand_ins
-from tokenizers_scratch.errors import TokenizerFileError
+from tokenizers_scratch.config_subword import BERT_TOKENS
+from tokenizers_scratch.errors import TokenizerFileError, UnsupportedExportError
 from tokenizers_scratch.formats.oniguruma import to_regex
+from tokenizers_scratch.formats.tokenizer_json_kinds import (
+    BYTE_LEVEL,
+    FROM_BYTE_LEVEL,
+    bpe_model,
+    content_of,
+    read_own,
+    split_step,
+    tokenizer_json_of,
+)
 from tokenizers_scratch.gpt2_files import spell_vocab
 from tokenizers_scratch.patterns import PATTERNS, published_form
 from tokenizers_scratch.special_tokens import ROLES, SpecialTokens
@@ -27,10 +37,11 @@ FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"
 
 
-def write_tokenizer_json(tokenizer: BPETokenizer, directory: Path | str) -> None:
+def write_tokenizer_json(tokenizer: BaseTokenizer, directory: Path | str) -> None:
     """Write `tokenizer.json`, and `tokenizer_config.json` with which token has which role, into `directory`.
 
-    HF tokenizers reads the first, transformers both.
+    HF tokenizers reads the first, transformers both. Raises UnsupportedExportError for a tokenizer that has no form in
+    it which gives the same ids.
     """
     content = tokenizer_json(tokenizer)
     directory = Path(directory)
@@ -57,47 +68,40 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(unfinished, path)
 
 
-def tokenizer_json(tokenizer: BPETokenizer) -> dict[str, Any]:
-    """The content of the file. Raises ValueError if a special token is written like an ordinary one."""
-    vocab = spell_vocab(tokenizer.vocab, tokenizer.special_tokens)
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    steps: list[dict[str, Any]] = [byte_level]
+def tokenizer_json(tokenizer: BaseTokenizer) -> dict[str, Any]:
+    """The content of the file. Raises UnsupportedExportError for a tokenizer that has no form in it."""
+    if not isinstance(tokenizer, BPETokenizer):
+        return content_of(tokenizer)
+    try:
+        vocab = spell_vocab(tokenizer.vocab, tokenizer.special_tokens)
+    except ValueError as error:
+        raise UnsupportedExportError(FILE_NAME, str(error)) from None
+    steps = [BYTE_LEVEL]
     if tokenizer.pattern != "none":
-        pattern = {"Regex": published_form(tokenizer.pattern)}
-        steps.insert(0, {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False})
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": i,
-                "content": token,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for token, i in tokenizer.special_tokens.items()
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": vocab,
-            "merges": [[to_stand_ins(left), to_stand_ins(right)] for left, right in tokenizer.merges],
-        },
-    }
+        steps.insert(0, split_step({"Regex": published_form(tokenizer.pattern)}))
+    return tokenizer_json_of(
+        tokenizer,
+        model=bpe_model(vocab, [(to_stand_ins(left), to_stand_ins(right)) for left, right in tokenizer.merges]),
+        pre_tokenizer={"type": "Sequence", "pretokenizers": steps},
+        decoder=FROM_BYTE_LEVEL,
+    )
+
+
+def read_own_tokenizer_json(path: Path | str) -> BaseTokenizer:
+    """The tokenizer of ours that a `tokenizer.json` holds: byte-level BPE of any tool, else what this package wrote.
+
+    Raises TokenizerFileError for other files; `hf.tokenizer.HFTokenizer` runs these.
+    """
+    path = Path(path)
+    content = read_json_object(path)
+    check_version(path, content)
+    special = {}
+    for token in _objects(path, content, "added_tokens"):
+        if token.get("special") is True and isinstance(token.get("content"), str) and type(token.get("id")) is int:
+            special[token["content"]] = token["id"]
+    usual = BERT_TOKENS if _object(path, content, "model").get("type") == "WordPiece" else ROLES
+    own = read_own(content, special, {**usual, **read_roles(path)})
+    return own if own is not None else read_tokenizer_json(path)
 
 
 def read_tokenizer_json(path: Path | str) -> BPETokenizer:
