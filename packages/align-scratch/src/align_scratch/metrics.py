@@ -144,7 +144,7 @@ def records(step: int, rollouts: Rollouts, advantages: Tensor, difference: Tenso
                 "completion": completion,
                 "answer": rollouts.examples[group].answer,
                 "reward": finite(score.reward),
-                "rewards": dict(score.parts),
+                "rewards": {name: finite(value) for name, value in score.parts.items()},
                 "correct": score.correct,
                 "explanation": score.explanation,
                 "advantage": advantage,

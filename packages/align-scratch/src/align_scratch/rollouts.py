@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from align_scratch.errors import CheckerFailed, DoesNotFit
+from align_scratch.marking import mark_all
 from align_scratch.protocols import Example, Model, Sampler, Score, Task, Tokenizer
-from align_scratch.tasks.problems import Score as Mark
 from inference_scratch.generate import Generation, generate
 from inference_scratch.score import Sequences, join
 
@@ -114,7 +113,7 @@ def roll_out(
         samples_per_prompt=group_size,
     )
     completions = tokenizer.decode_batch(generation.to_lists())
-    scores = list(_marks(task, examples, completions, group_size))
+    scores = mark_all(task, examples, completions, group_size=group_size)
     rewards = torch.tensor([score.reward for score in scores], dtype=torch.float64)
     if rewards.isnan().all():
         raise CheckerFailed(f"task: none of {len(scores)} completions could be marked: {scores[0].explanation}")
@@ -126,20 +125,6 @@ def roll_out(
         sequences=join(prompts, generation),
         rewards=rewards.view(len(examples), group_size),
     )
-
-
-def _marks(task: Task, examples: Sequence[Example], completions: Sequence[str], group_size: int) -> Iterator[Score]:
-    """One score a completion. A checker that raises, or gives no finite reward, costs that completion its mark only."""
-    for row, completion in enumerate(completions):
-        try:
-            score = task.check(examples[row // group_size], completion)
-            if math.isfinite(score.reward):
-                yield score
-                continue
-            problem = f"the checker gave the reward {score.reward}"
-        except Exception as error:  # a task's own code, fed with text that nobody has seen before
-            problem = f"the checker failed: {type(error).__name__}: {error}"
-        yield Mark(reward=math.nan, correct=False, explanation=problem[:500])
 
 
 def check_fit(
