@@ -176,7 +176,7 @@ def register_trainers(register: Any) -> None:
         summary="direct preference optimization and its relatives, from pairs or from the best and worst of samples",
         provides=("rl",),
         needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["text"], "sampler": ["full-support"]},
-        defaults={"sampler": "multinomial"},
+        defaults={"task": "preferences", "sampler": "multinomial"},
         smoke={
             "steps": 2,
             "batch_size": 4,
@@ -194,6 +194,7 @@ def register_trainers(register: Any) -> None:
         summary="a reward model from pairs of which one completion was preferred",
         provides=("reward-model",),
         needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["pairs"]},
+        defaults={"task": "preferences"},
         smoke={
             "steps": 2,
             "batch_size": 4,
