@@ -146,7 +146,7 @@ def trained(config: GRPOConfig, *, length: int = 3, steps: int = 500, seed: int 
     """
     policy = Tabular(length=length, seed=seed)
     reference = policy.log_probs().detach()
-    rewards = rewards_of(policy, seed)
+    rewards = rewards_of(policy, 1000 + seed)
     goal = optimum(reference.sum(1).exp(), rewards, config.kl_coef)
     start = total_variation(policy.probabilities().detach(), goal)
     optimizer = torch.optim.Adam([policy.logits], lr=0.1)
