@@ -230,6 +230,24 @@ class Task(TextTask, Protocol):
         ...
 
 
+class GivesFinalAnswers(Protocol):
+    """Optional for a task: what a majority of completions says is then more than their exact texts."""
+
+    def final_answer(self, completion: str, /) -> str | None:
+        """The answer in `completion`, untrusted model text, written in the one way in which equal answers are equal;
+        None if there is none, and then it has no vote."""
+        ...
+
+
+class OffersChoices(Protocol):
+    """Optional for a task: problems with given answers, to be told apart by how likely a model finds each of them.
+    Examples may have a `subject`, by which results are averaged too."""
+
+    def choices(self, example: Any, /) -> Sequence[str]:
+        """Completions, one of which `check` marks as correct."""
+        ...
+
+
 class PreferenceTask(Task, Protocol):
     """A task with capability `pairs`."""
 

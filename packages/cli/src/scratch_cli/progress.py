@@ -35,6 +35,9 @@ SHOWN = (
 class Watch:
     """The state of the stage in progress, and how to say it. Subclasses write it."""
 
+    unit = "steps"
+    """What is counted."""
+
     def __init__(self) -> None:
         self.title, self.total, self.first, self.now = "", 0, 0, 0
         self.metrics: Mapping[str, Any] = {}
@@ -112,7 +115,7 @@ class Lines(Watch):
     def start(self, title: str, total: int, done: int) -> None:
         super().start(title, total, done)
         self._last, self._said = time.monotonic(), -1
-        self.note(f"{title}: {f'goes on after step {done} of' if done else 'up to'} {total} steps")
+        self.note(f"{title}: {f'goes on after step {done} of' if done else 'up to'} {total} {self.unit}")
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         super().step(step, metrics)
@@ -201,12 +204,12 @@ class Bars(Watch):
             self.console.print(text, soft_wrap=True)
 
 
-def watch(*, quiet: bool = False, color: bool = True) -> Watch:
+def watch(*, quiet: bool = False, color: bool = True, unit: str = "steps") -> Watch:
     """Bars if stderr is a terminal that can redraw, else lines."""
-    if quiet:
-        return Nothing()
     terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return Bars(color=color) if terminal else Lines()
+    chosen = Nothing() if quiet else Bars(color=color) if terminal else Lines()
+    chosen.unit = unit
+    return chosen
 
 
 def say(text: str) -> None:

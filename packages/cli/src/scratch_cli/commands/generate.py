@@ -9,16 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from scratch_cli.app import App, complete_part, pass_app, screen_options
 from scratch_cli.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from scratch_cli.plan import Plan
-    from scratch_cli.saved import SavedRun
 
 MAX_PROMPT_BYTES = 1 << 20
 BETWEEN = "\n---\n"
@@ -51,14 +47,15 @@ def generate(
     The completion goes to standard output as it comes. Several completions are separated by a line of three dashes.
     Of an unfinished run, the newest checkpoint is used.
     """
+    from scratch_cli.loaded import choose_sampler, load_parts
     from scratch_cli.saved import open_saved
 
     saved = open_saved(run, app.registry)
     if "causal-lm" not in saved.plan.model.part.provides:
         raise UsageError(f"{run}: its {saved.plan.model.part.label} cannot continue a prompt, which takes a causal-lm")
-    chosen = _sampler(app, saved.plan, sampler, sets)
+    chosen = choose_sampler(app.registry, saved.plan, sampler, sets)
     text = _from_stdin() if prompt is None else prompt
-    tokenizer, model = _parts(saved, saved.device(device))
+    tokenizer, model = load_parts(saved, saved.device(device))
     ids = _ids(text, tokenizer)
     limit = _limit(len(ids), model.max_length, max_new_tokens)
     import torch
@@ -92,42 +89,6 @@ def stream(
         if drawn == eos_id:
             return
         yield drawn
-
-
-def _sampler(app: App, plan: Plan, name: str | None, sets: Sequence[str]) -> Any:
-    """The sampler that is named, with the options that are set; else the run's own, with these over its own."""
-    from scratch_cli import config as configs
-    from scratch_cli.plan import HOST_DEFAULTS
-
-    values: dict[str, Any] = {}
-    for text in sets:
-        section, field, value = configs.parse_set(text)
-        if section != "sampler":
-            raise UsageError(f"--set {text!r}: only options of the sampler can be set here: sampler.FIELD=VALUE")
-        values[field] = value
-    own = plan.sampler
-    if own is not None and name in (None, own.spelled, own.part.name):
-        part, values = own.part, {**configs.to_values(own.config), **values}
-    else:
-        part = app.registry.find("sampler", name or HOST_DEFAULTS["sampler"])
-    config = configs.build(part.load_config(), values, "sampler")
-    return part.load()(config)
-
-
-def _parts(saved: SavedRun, device: str) -> tuple[Any, Any]:
-    """Tokenizer and model, with the adapter attached if there is one."""
-    from scratch_cli.build import Workshop, build
-    from scratch_cli.pipeline import rebuild
-    from scratch_cli.progress import say
-
-    workshop = Workshop(saved.plan, saved.directory, device)
-    if not saved.directory.finished:
-        parts = rebuild(workshop, saved, build(saved.plan.task), warn=say)
-        say(f"{saved.directory.path}: is not finished; using {parts.where}")
-        return parts.tokenizer, parts.model
-    tokenizer, model = saved.tokenizer(), workshop.placed(saved.base_model())
-    saved.attach_adapter(model)
-    return tokenizer, model
 
 
 def _from_stdin() -> str:
