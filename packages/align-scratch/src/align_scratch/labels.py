@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -41,8 +42,8 @@ class Row:
 def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *, everything: bool = False) -> Row:
     """Runs of ids, each learned or only read, and the `end` mark behind the last: one row.
 
-    A learned run teaches its ids and then the end mark. everything: every id but the first is learned, as in
-    pretraining, and so is what follows a reply.
+    A learned run teaches its ids and then the end mark; two with nothing between them are one. everything: every id but
+    the first is learned, as in pretraining, and so is what follows a reply.
     """
     ids = [i for piece, _ in pieces for i in piece] + list(end)
     reads, predicts = ids[:-1], ids[1:]
@@ -50,14 +51,16 @@ def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *
         return Row(reads, predicts, ((0, len(reads)),) if reads else ())
     spans = []
     stop = 0
-    for piece, learned in pieces:
-        start, stop = stop, stop + len(piece)
-        if not learned or not piece:
+    for learned, run in groupby((piece for piece in pieces if piece[0]), key=lambda piece: piece[1]):
+        start, stop = stop, stop + sum(len(piece) for piece, _ in run)
+        if not learned:
             continue
         if stop <= len(predicts) and end:
             predicts[stop - 1] = end[0]
         # Position t predicts id t + 1; nothing stands before id 0 that could predict it.
-        spans.append((max(start - 1, 0), min(stop, len(reads))))
+        span = max(start - 1, 0), stop if end else stop - 1
+        if span[0] < span[1]:
+            spans.append(span)
     return Row(reads, predicts, tuple(spans))
 
 
