@@ -66,8 +66,7 @@ class Attention(nn.Module):
     def features(
         self, ids: Tensor, /, *, lengths: Tensor | None = None, cache: Any = None, segments: Tensor | None = None
     ) -> Tensor:
-        n_rows, width = ids.shape
-        t = torch.arange(width)
+        t = torch.arange(ids.shape[1])
         segments = torch.zeros_like(ids) if segments is None else segments
         same = segments[:, :, None] == segments[:, None, :]  # (B, T, T)
         places = (same & (t[:, None] > t)).sum(-1)  # (B, T): how many of one's own stand before
@@ -105,8 +104,11 @@ def attention() -> Attention:
     return Attention(40)
 
 
-@pytest.mark.parametrize("loss", [{"loss_type": "nll"}, {"loss_type": "sequence"}, {"loss_type": "sum"},
-                                  {"loss_type": "dft"}, {"label_smoothing": 0.2}, {"completion_only": False}])  # fmt: skip
+LOSSES: list[dict[str, Any]] = [{"loss_type": name} for name in ("nll", "sequence", "sum", "dft")]
+LOSSES += [{"label_smoothing": 0.2}, {"completion_only": False}]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("packing", [{"packing": "buckets"}, {"packing": "buckets", "grad_accum_steps": 7},
                                      {"packing": "shared_rows"}, {"packing": "shared_rows", "grad_accum_steps": 3},
                                      {"packing": "none", "grad_accum_steps": 5}])  # fmt: skip
