@@ -1,4 +1,4 @@
-"""`tokenizer.json` of every tokenizer of ours: HF tokenizers and `hf` give the same ids, and it comes back as it was."""
+"""`tokenizer.json` of every tokenizer here: HF tokenizers and `hf` give the same ids, and it comes back as it was."""
 
 from __future__ import annotations
 

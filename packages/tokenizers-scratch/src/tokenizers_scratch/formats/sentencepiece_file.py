@@ -79,7 +79,10 @@ def load_sentencepiece(path: Path | str) -> SentencePieceTokenizer:
 
 
 def save_sentencepiece(tokenizer: SentencePieceTokenizer, path: Path | str) -> None:
-    """Write a `.model` file with which sentencepiece gives the same ids. Raises UnsupportedExportError if there can be none."""
+    """Write a `.model` file with which sentencepiece gives the same ids.
+
+    Raises UnsupportedExportError if there can be none.
+    """
     rules = tokenizer.text_rules
     if rules.normalization not in ("identity", "compiled"):
         reason = f"normalization is {rules.normalization!r}, and a file needs a compiled table of rules for that"

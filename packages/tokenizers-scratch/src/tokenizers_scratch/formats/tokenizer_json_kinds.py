@@ -7,13 +7,15 @@ r"""`tokenizer.json` for our tokenizers other than byte-level BPE: written with 
 | `word` | Lowercase, if it does | words, the rest removed | WordLevel | none: joined by spaces |
 | `wordpiece` | BertNormalizer | BertPreTokenizer | WordPiece | WordPiece |
 | `unigram` | | its pattern | Unigram | ByteFallback, Fuse |
-| `sentencepiece` | its rules, then spaces as U+2581 | before each U+2581 | Unigram, or BPE with every way to make a piece | spaces again, ByteFallback, Fuse, Strip |
+| `sentencepiece` | its rules, spaces as U+2581 | before each U+2581 | Unigram or BPE | Replace, ByteFallback, Fuse, Strip |
+
+A BPE model of sentencepiece has no merges, so every way to make one piece of two is written as one.
 
 What HF tokenizers cannot say is an UnsupportedExportError. Three things it says otherwise. It puts the dummy prefix
 before each text between special tokens, and not before the first alone. A text that spells a byte (`<0x41>`) or a
-special token is that for a Unigram model whose alphabet lacks one of these characters. A file's own table of rules is applied to a
-letter with its marks at a time, and not to the longest run that has a rule, so rare sequences of marks come out
-otherwise.
+special token is that for a Unigram model whose alphabet lacks one of these characters. A file's own table of rules is
+applied to a letter with its marks at a time, and not to the longest run that has a rule, so rare sequences of marks
+come out otherwise.
 """
 
 from __future__ import annotations

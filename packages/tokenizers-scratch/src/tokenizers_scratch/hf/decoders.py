@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from tokenizers_scratch.byte_alphabet import from_stand_ins
@@ -40,6 +41,9 @@ def build_decoder(spec: Component) -> Decoder:
         case "BPEDecoder":
             suffix = spec.text("suffix", "</w>")
             return lambda tokens: [t.replace(suffix, " " if t_i else "") for t_i, t in _from_the_end(tokens)]
+        case "CTC":
+            pad, delimiter = spec.text("pad_token", "<pad>"), spec.text("word_delimiter_token", "|")
+            return partial(_ctc, pad, delimiter, spec.flag("cleanup", True))
         case "Strip":
             content = read_character(spec, "content")
             return partial(_each, partial(_strip, content, spec.count("start"), spec.count("stop")))
@@ -108,10 +112,26 @@ def _wordpiece(prefix: str, cleanup: bool, tokens: list[str]) -> list[str]:
     for i, token in enumerate(tokens):
         if i:
             token = token[len(prefix) :] if token.startswith(prefix) else " " + token
+        out.append(_cleaned(token) if cleanup else token)
+    return out
+
+
+def _cleaned(token: str) -> str:
+    for old, new in _CLEANED:
+        token = token.replace(old, new)
+    return token
+
+
+def _ctc(pad: str, delimiter: str, cleanup: bool, tokens: list[str]) -> list[str]:
+    """What speech models write: of equal neighbours one, without padding, which parts letters that are meant twice."""
+    out: list[str] = []
+    for token, _ in groupby(tokens):
+        token = token.replace(pad, "") if pad else token
         if cleanup:
-            for old, new in _CLEANED:
-                token = token.replace(old, new)
-        out.append(token)
+            token = _cleaned(token)
+            token = token.replace(delimiter, " ") if delimiter else token
+        if token:
+            out.append(token)
     return out
 
 

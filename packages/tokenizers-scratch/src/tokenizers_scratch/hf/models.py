@@ -11,13 +11,16 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from tokenizers_scratch.bpe_merge import merge_word
 from tokenizers_scratch.errors import TokenizerDataError
 from tokenizers_scratch.formats.tokenizer_json import read_merges
 from tokenizers_scratch.hf.component import Component
+from tokenizers_scratch.hf.dropout import merge_with_dropout
 
 Token = tuple[int, int, int]
 """An id, and the characters of the word from where to where it stands for."""
@@ -30,8 +33,16 @@ _UNKNOWN_PENALTY = 10.0  # below the worst score of any piece
 class Model:
     """A vocabulary and the rule that cuts words."""
 
-    def __init__(self, vocab: Mapping[str, int], cut: Callable[[str], list[Token]], unk_token: str | None) -> None:
+    def __init__(
+        self,
+        vocab: Mapping[str, int],
+        cut: Callable[[str], list[Token]],
+        unk_token: str | None,
+        *,
+        dropout: float | None = None,
+    ) -> None:
         self.vocab = vocab
+        self.dropout = dropout
         self.unk_token = unk_token
         self._cut = cut
         self._words: dict[str, list[Token]] = {}
@@ -46,6 +57,15 @@ class Model:
                 self._words.clear()
             found = self._words[word] = self._cut(word)
         return found
+
+    def sampler(self, dropout: float | None, rng: random.Random) -> Callable[[str], list[Token]]:
+        """What cuts a word at random. Raises ValueError for a model that has no such thing."""
+        if not isinstance(self._cut, _BPE):
+            raise ValueError("dropout: this model is no BPE, and only BPE has merges to pass over")
+        dropout = self.dropout if dropout is None else dropout
+        if dropout is None or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout: got {dropout}, must be from 0 to 1, as the file says none: it is a probability")
+        return partial(self._cut.sampled, dropout, rng)
 
 
 def build_model(spec: Component) -> Model:
@@ -81,8 +101,9 @@ def _model_type(spec: Component) -> str:
 def _bpe(spec: Component) -> Model:
     vocab = spec.vocab()
     prefix = spec.optional_text("continuing_subword_prefix") or ""
-    if spec.content.get("dropout"):
-        raise spec.unsupported("'dropout', which makes ids a matter of chance,")
+    dropout = spec.content.get("dropout")
+    if dropout is not None and not (type(dropout) in (int, float) and 0 <= float(dropout) <= 1):  # type: ignore[arg-type]
+        raise spec.error("must have a number from 0 to 1 as 'dropout', or none")
     unk_token = spec.optional_text("unk_token")
     if unk_token is not None and unk_token not in vocab:
         raise spec.error(f"has the unknown token {unk_token!r}, which is not in the vocabulary")
@@ -106,7 +127,7 @@ def _bpe(spec: Component) -> Model:
         byte_fallback=spec.flag("byte_fallback", False),
         ignore_merges=spec.flag("ignore_merges", False),
     )
-    return Model(vocab, cut, unk_token)
+    return Model(vocab, cut, unk_token, dropout=None if dropout is None else float(dropout))  # type: ignore[arg-type]
 
 
 class _BPE:
@@ -132,9 +153,17 @@ class _BPE:
     def __call__(self, word: str) -> list[Token]:
         if self.ignore_merges and word in self.vocab:
             return [(self.vocab[word], 0, len(word))]
+        # What merges leaves the ids that remain where their first character was.
+        return self._merged(word, lambda ids: merge_word(ids, self.ranks, self.products))
+
+    def sampled(self, dropout: float, rng: random.Random, word: str) -> list[Token]:
+        """A random segmentation."""
+        return self._merged(word, lambda ids: merge_with_dropout(ids, self.ranks, self.products, dropout, rng))
+
+    def _merged(self, word: str, merge: Callable[[list[int]], object]) -> list[Token]:
         start_tokens = self._characters(word)
         ids = [i for i, _, _ in start_tokens]
-        merge_word(ids, self.ranks, self.products)  # leaves the ids that remain where their first character was
+        merge(ids)
         kept = [place for place, i in enumerate(ids) if i >= 0]
         ends = [start_tokens[place - 1][2] for place in kept[1:]] + [token[2] for token in start_tokens[-1:]]
         return [(ids[place], start_tokens[place][1], end) for place, end in zip(kept, ends, strict=True)]

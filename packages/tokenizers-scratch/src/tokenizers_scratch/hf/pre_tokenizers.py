@@ -1,10 +1,12 @@
 r"""Pre-tokenizers: cut a text into words, of which each is a text of its own for the model.
 
-Classes of characters follow the installed `regex` (`\w`, `\p{...}`) and `unicodedata`.
+Classes of characters follow the installed `regex` (`\w`, `\p{...}`) and `unicodedata`. HF's table of scripts is that of
+about Unicode 10: what was assigned later is of any script there (`UnicodeScripts`), and has its own here.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import pairwise
@@ -19,6 +21,7 @@ from tokenizers_scratch.hf.aligned import Aligned
 from tokenizers_scratch.hf.component import Component
 from tokenizers_scratch.hf.normalizers import WHITE_SPACE
 from tokenizers_scratch.patterns import PATTERNS
+from tokenizers_scratch.scripts import ANY, MARKER, script_of
 from tokenizers_scratch.utf8 import text_to_bytes
 
 PreTokenizer = Callable[[list[Aligned]], list[Aligned]]
@@ -28,6 +31,7 @@ PrependScheme = Literal["always", "first", "never"]
 _Cuts = Iterable[tuple[int, int, bool]]
 """A text in parts: start, end, and whether it is what was looked for."""
 
+COMMON = script_of("_")
 _WORDS = regex.compile(r"\w+|[^\w\s]+")
 
 
@@ -57,6 +61,13 @@ def build_pre_tokenizer(spec: Component) -> PreTokenizer:
             return _each(lambda text: split(cut_by_character(delimiter.__eq__, text), "Removed"))
         case "Split":
             return _split_by_pattern(spec)
+        case "FixedLength":
+            length = spec.count("length", 5)
+            if not length:
+                raise spec.error("must have a 'length' above 0")
+            return _each(lambda text: ((i, min(i + length, len(text))) for i in range(0, len(text), length)))
+        case "UnicodeScripts":
+            return _each(_runs_of_one_script)
         case "Metaspace":
             return partial(
                 _metaspace,
@@ -215,6 +226,28 @@ def _metaspace(replacement: str, scheme: PrependScheme, cut: bool, texts: list[A
         else:
             words.append(text)
     return words
+
+
+def _runs_of_one_script(text: str) -> Iterator[tuple[int, int]]:
+    """Cut where the script changes. A space is of any script; before the first other character it is lost, as in HF."""
+    start: int | None = None
+    before = ANY
+    for i, character in enumerate(text):
+        script = _script_of(character)
+        if script not in (ANY, before):
+            if start is not None:
+                yield start, i
+            start, before = i, script
+    if start is not None:
+        yield start, len(text)
+
+
+@cache
+def _script_of(character: str) -> int:
+    """A number for the script of a character; ANY for a space, and for what is not assigned."""
+    if character == " " or unicodedata.category(character) in ("Cn", "Co", "Cs"):
+        return ANY
+    return COMMON if character == MARKER else script_of(character)
 
 
 def _is_white(character: str) -> bool:

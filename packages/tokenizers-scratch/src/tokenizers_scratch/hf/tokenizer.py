@@ -2,7 +2,8 @@
 
 The ids are those of HF tokenizers, with two differences. What looks like a special token is text unless it is
 allowed, as everywhere here; `allowed_special="all"` is HF's way, and "none" its `encode_special_tokens`. And `encode`
-adds no special tokens; `add_special_tokens` puts them around ids.
+adds no special tokens; `add_special_tokens` puts them around ids, and `encode_pair` does both for two texts. A file's
+dropout is only for `sample`: `encode` has the same ids each time.
 
 Truncation and padding in the file are left to the caller (`encode_padded`). The Unicode version is that of Python and
 `regex`. A component that is not known is an UnsupportedComponentError that names it and its place.
@@ -11,10 +12,11 @@ Truncation and padding in the file are left to the caller (`encode_padded`). The
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tokenizers_scratch.base import BaseTokenizer, listed
 from tokenizers_scratch.bpe import BPETokenizer
@@ -37,7 +39,7 @@ from tokenizers_scratch.hf.config import HFConfig
 from tokenizers_scratch.hf.decoders import build_decoder, bytes_of, last_token_differs
 from tokenizers_scratch.hf.models import Token, build_model
 from tokenizers_scratch.hf.normalizers import build_normalizer
-from tokenizers_scratch.hf.post_processors import build_post_processor, trimming
+from tokenizers_scratch.hf.post_processors import Row, build_post_processor, joined, trimming
 from tokenizers_scratch.hf.pre_tokenizers import build_pre_tokenizer
 from tokenizers_scratch.hf.streaming import TextStream
 from tokenizers_scratch.offsets import Span
@@ -56,6 +58,13 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 
 MAX_UNUSED = 2**16
 """How many ids may be without token."""
+
+
+class PairEncoding(NamedTuple):
+    """A row of ids, and for each the text it belongs to, as the file has it: 0 or 1, as a rule."""
+
+    ids: list[int]
+    type_ids: list[int]
 
 
 class HFTokenizer(BaseTokenizer):
@@ -164,10 +173,35 @@ class HFTokenizer(BaseTokenizer):
         """For each id of `encode` the characters of the original text it stands for: half-open spans."""
         return self.encode_with_offsets(text, allowed_special=allowed_special)[1]
 
-    def add_special_tokens(self, ids: Iterable[int], /) -> list[int]:
-        """The ids of a text with the special tokens around them that the file's post-processor asks for."""
-        row = list(ids)
-        return self._post_process(row) if self._post_process else row
+    def add_special_tokens(self, ids: Iterable[int], pair: Iterable[int] | None = None, /) -> list[int]:
+        """The ids of a text, or of two, with the special tokens that the file's post-processor puts around them."""
+        return self._processed(ids, pair).ids
+
+    def encode_pair(self, text: str, pair: str, /, *, allowed_special: AllowedSpecial = "none") -> PairEncoding:
+        """Two texts as one row, as a model that compares them reads them, special tokens included."""
+        return self._processed(*(self.encode(t, allowed_special=allowed_special) for t in (text, pair)))
+
+    def _processed(self, ids: Iterable[int], pair: Iterable[int] | None) -> PairEncoding:
+        texts = [list(ids)] if pair is None else [list(ids), list(pair)]
+        rows: list[Row] = [(row, [n] * len(row)) for n, row in enumerate(texts)]
+        return PairEncoding(*joined(self._post_process(rows) if self._post_process else rows))
+
+    def sample(
+        self,
+        text: str,
+        /,
+        *,
+        rng: random.Random,
+        dropout: float | None = None,
+        allowed_special: AllowedSpecial = "none",
+    ) -> list[int]:
+        """Ids of a random segmentation of BPE: each merge is passed over with the probability `dropout`.
+
+        Provilkov et al., 2020 (arXiv:1910.13267). None: as the file says, which `encode` does not follow, so that the
+        same text always has the same ids. Raises ValueError for other models, and where nobody says how probable.
+        """
+        cut = self._model.sampler(dropout, rng)
+        return [i for i, _, _ in self._encode(text, self._allowed(text, allowed_special), frozenset(), cut)]
 
     def _encode_plain(self, text: str) -> list[int]:
         return self.encode(text)
@@ -180,7 +214,14 @@ class HFTokenizer(BaseTokenizer):
             return frozenset()
         return self._special_tokens.recognised(allowed_special)
 
-    def _encode(self, text: str, allowed: frozenset[str], barriers: frozenset[int]) -> list[Token]:
+    def _encode(
+        self,
+        text: str,
+        allowed: frozenset[str],
+        barriers: frozenset[int],
+        cut: Callable[[str], list[Token]] | None = None,
+    ) -> list[Token]:
+        cut = cut or self._model.tokens
         tokens: list[Token] = []
         for run in self._raw_added.split(Aligned.of(text), allowed, barriers):
             if isinstance(run, tuple):
@@ -192,7 +233,7 @@ class HFTokenizer(BaseTokenizer):
                     tokens.append(_found(part))
                     continue
                 for word in self._pre_tokenize([part]) if self._pre_tokenize else [part]:
-                    tokens.extend((i, *word.span(start, end)) for i, start, end in self._model.tokens(word.text))
+                    tokens.extend((i, *word.span(start, end)) for i, start, end in cut(word.text))
         return tokens
 
     def _normalized(self, text: str) -> str:
