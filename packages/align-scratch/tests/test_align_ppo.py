@@ -1,4 +1,4 @@
-"""PPO at work: where it starts, what its numbers mean, what it leaves out, that it resumes to the bit, what it refuses."""
+"""PPO at work: where it starts, what its numbers mean, what it leaves out, resuming to the bit, refusals."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_missing_ends_are_fined(parts: Parts, toy_task: Any) -> None:
     metrics = first(trainer)
     records = trainer.last_rollouts()
     fined = sum(record["truncated"] for record in records)
-    assert 0 < fined
+    assert fined > 0
     expected = (sum(record["reward"] for record in records) - 3 * fined) / len(records)
     assert metrics["objective/scores"] == pytest.approx(expected)
     assert metrics["reward"] != metrics["objective/scores"]

@@ -7,8 +7,8 @@ The reward is the task's, or that of the model of a run of trainer `reward`. An 
 4, ... n samples would be worth, marked by the task (`best_of/4`, say): with a reward model that curve bends down where
 more choice only finds its mistakes (Gao et al. 2023, arXiv:2210.10760).
 
-Left out: a group whose rewards are all equal, which has no best, and completions that were cut off, which do not show
-how to end. The best of n is never further than log n - (n - 1)/n nats from the policy (Beirami et al. 2024,
+Left out: a group whose rewards are all equal, which has no best (`drop_zero_variance`), and completions that were cut
+off, which do not show how to end (`mask_truncated`). The best of n is never further than log n - (n - 1)/n nats from the policy (Beirami et al. 2024,
 arXiv:2401.01879), so a small n holds the policy near where it was without a term for it.
 """
 
@@ -49,13 +49,12 @@ from align_scratch.state import (
 ROWS = 512  # completions at a time in an evaluation: bounds memory
 
 
-def best_rows(rewards: Tensor, finished: Tensor, *, drop_zero_variance: bool = True) -> list[int]:
-    """Row numbers of the best finished completion of each group: rewards (P, G), NaN if unknown; finished (P, G) bool.
+def best_rows(rewards: Tensor, usable: Tensor, *, drop_zero_variance: bool = True) -> list[int]:
+    """Row numbers of the best usable completion of each group: rewards (P, G), NaN if unknown; usable (P, G) bool.
 
-    Of equals the first, which is as good a draw as any. Groups without a finished completion and a reward give none.
+    Of equals the first, which is as good a draw as any. Groups without a usable completion and a reward give none.
     """
-    usable = rewards.masked_fill(rewards.isnan() | ~finished, -math.inf)  # (P, G)
-    best, place = usable.max(1)  # (P,)
+    best, place = rewards.masked_fill(rewards.isnan() | ~usable, -math.inf).max(1)  # (P,)
     keep = best > -math.inf
     if drop_zero_variance:
         keep &= ~zero_variance(rewards)
@@ -131,8 +130,10 @@ class BestOfN:
             started = perf_counter()
             rollouts = rescore(self.source.sample(self.step), self.scorer)
             kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
-            finished = rollouts.generation.finished.view_as(rollouts.rewards).cpu()  # (P, G)
-            kept = best_rows(rollouts.rewards, finished, drop_zero_variance=config.drop_zero_variance)
+            usable = torch.ones_like(rollouts.rewards, dtype=torch.bool)  # (P, G)
+            if config.mask_truncated:
+                usable = rollouts.generation.finished.view_as(usable).cpu()
+            kept = best_rows(rollouts.rewards, usable, drop_zero_variance=config.drop_zero_variance)
             self._last = self.step + 1, rollouts, kept
             sampled = perf_counter()
 

@@ -11,7 +11,7 @@ algorithm 1). Per iteration:
 
 There is no advantage and no ratio: what is wrong is thrown away, and nothing pushes it down. With `from_base` an
 iteration imitates from the starting weights, as STaR does against overfitting; the samples still come from the newest
-policy. A completion that was cut off is not kept, whatever its marks: it does not show how to end.
+policy. A completion that was cut off does not show how to end and is not kept (`mask_truncated`).
 """
 
 from __future__ import annotations
@@ -46,17 +46,23 @@ from align_scratch.state import (
 
 
 def good_and_different(
-    rollouts: Rollouts, *, min_reward: float | None = None, max_per_prompt: int | None = None
+    rollouts: Rollouts,
+    *,
+    min_reward: float | None = None,
+    max_per_prompt: int | None = None,
+    mask_truncated: bool = True,
 ) -> list[int]:
-    """Row numbers of finished completions that are correct, or are paid `min_reward`: each pair of prompt and ids once,
-    and the first few of a prompt."""
+    """Row numbers of completions that are correct, or are paid `min_reward`: each pair of prompt and ids once, and the
+    first few of a prompt. `mask_truncated` leaves out what was cut off."""
     kept, seen, taken = [], set(), Counter[str]()
-    ids, finished = rollouts.generation.to_lists(), rollouts.generation.finished.tolist()
+    ids, usable = rollouts.generation.to_lists(), rollouts.generation.finished.tolist()
+    if not mask_truncated:
+        usable = [True] * len(ids)
     for row, score in enumerate(rollouts.scores):
         prompt = rollouts.examples[row // rollouts.group_size].prompt
         pair = (prompt, tuple(ids[row]))
         good = score.correct if min_reward is None else score.reward >= min_reward  # NaN is not
-        if not good or not finished[row] or pair in seen:
+        if not good or not usable[row] or pair in seen:
             continue
         if max_per_prompt is not None and taken[prompt] >= max_per_prompt:
             continue
@@ -101,7 +107,10 @@ class ExpertIteration:
             rollouts = self.source.sample(self.step)
             kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
             kept = good_and_different(
-                rollouts, min_reward=config.min_reward, max_per_prompt=config.max_per_prompt
+                rollouts,
+                min_reward=config.min_reward,
+                max_per_prompt=config.max_per_prompt,
+                mask_truncated=config.mask_truncated,
             )
             self._last = self.step + 1, rollouts, kept
             sampled = perf_counter()

@@ -219,7 +219,14 @@ def register_trainers(register: Any) -> None:
         "align_scratch.expert_iteration:ExpertIteration",
         config="align_scratch.config.expert_iteration:ExpertIterationConfig",
         summary="sample, keep what a task's checker finds correct, imitate it, repeat",
-        smoke={"steps": 2, "prompts_per_step": 16, "group_size": 4, "min_reward": 0.0, "warmup_steps": 0},
+        smoke={
+            "steps": 2,
+            "prompts_per_step": 4,
+            "group_size": 2,
+            "min_reward": 0.0,
+            "mask_truncated": False,
+            "warmup_steps": 0,
+        },
         **_ON_POLICY,
     )
     register(
@@ -229,11 +236,21 @@ def register_trainers(register: Any) -> None:
         summary="imitate the best of n samples, by a checker or a reward model",
         smoke={
             "steps": 2,
-            "prompts_per_step": 16,
-            "group_size": 4,
+            "prompts_per_step": 4,
+            "group_size": 2,
             "drop_zero_variance": False,
+            "mask_truncated": False,
             "curve_prompts": 4,
             "warmup_steps": 0,
         },
         **_ON_POLICY,
+    )
+
+
+@hookimpl
+def register_proofs(register: Any) -> None:
+    register(
+        "align",
+        "align_scratch.proofs:run",
+        summary="losses, gradients, advantages and fixed points against their definitions",
     )

@@ -98,7 +98,7 @@ class ValueFunction:
         """Values (N, T_new) before each completion token of the rows that the policy has read; 0 at padding."""
         read = self._read(read)
         features = read.before_tokens()  # (M, D)
-        values = self.head(features.detach() if self.detached else features).float()  # (M,)
+        values: Tensor = self.head(features.detach() if self.detached else features).float()  # (M,)
         mask = read.rows.mask  # (N, T_new)
         return values.new_zeros(mask.shape).masked_scatter(mask, values)
 

@@ -21,6 +21,7 @@ class ExpertIterationConfig(PolicyConfig):
     min_reward: float | None = option(None, "least reward of a completion that is kept; none = it must be correct")
     max_per_prompt: int | None = option(None, "different correct completions kept for a prompt; none = all of them")
     from_base: bool = option(False, "each iteration imitates from the starting weights anew, as STaR; samples do not")
+    mask_truncated: bool = option(True, "keep no completion that was cut off: it does not show how to end")
     disable_dropout: bool = option(False, "no dropout while imitating")
 
     def __post_init__(self) -> None:
