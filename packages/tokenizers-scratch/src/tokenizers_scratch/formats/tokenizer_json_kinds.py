@@ -7,7 +7,7 @@ r"""`tokenizer.json` for our tokenizers other than byte-level BPE: written with 
 | `word` | Lowercase, if it does | words, the rest removed | WordLevel | none: joined by spaces |
 | `wordpiece` | BertNormalizer | BertPreTokenizer | WordPiece | WordPiece |
 | `unigram` | | its pattern | Unigram | ByteFallback, Fuse |
-| `sentencepiece` | its rules, spaces as U+2581 | before each U+2581 | Unigram or BPE | Replace, ByteFallback, Fuse, Strip |
+| `sentencepiece` | its rules, spaces as U+2581 | before each U+2581 | Unigram, BPE | Replace, and as above, Strip |
 
 A BPE model of sentencepiece has no merges, so every way to make one piece of two is written as one.
 

@@ -1,4 +1,4 @@
-"""Post-processors: the special tokens that a model wants around the ids of a text or of two, and which text is which."""
+"""Post-processors: the special tokens that a model wants around the ids of a text or two, and which text is which."""
 
 from __future__ import annotations
 
