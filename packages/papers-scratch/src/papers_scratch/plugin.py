@@ -8,6 +8,9 @@ import pluggy
 
 hookimpl = pluggy.HookimplMarker("scratch")
 
+_RL_NEEDS = {"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["checker"], "sampler": ["full-support"]}
+_PARTNERS = {"task": "sort", "sampler": "multinomial"}
+
 
 @hookimpl
 def register_models(register: Any) -> None:
@@ -49,4 +52,29 @@ def register_adapters(register: Any) -> None:
         provides=("adapter",),
         needs={"model": ["linear-layers"]},
         smoke={"r": 2},
+    )
+
+
+@hookimpl
+def register_trainers(register: Any) -> None:
+    register(
+        "sdpo",
+        "papers_scratch.sdpo.trainer:SDPO",
+        config="papers_scratch.config.sdpo:SDPOConfig",
+        summary="self-distilled policy optimization: learn from the model itself, shown what succeeded",
+        provides=("rl",),
+        needs=_RL_NEEDS,
+        defaults=_PARTNERS,
+        smoke={"steps": 2, "prompts_per_step": 4, "group_size": 2, "minibatches": 2, "warmup_steps": 0},
+        warm_start={"trainer": "hinted-sft", "options": {"stop_at": 0.4}},
+    )
+    register(
+        "hinted-sft",
+        "papers_scratch.sdpo.hints:HintedSFT",
+        config="papers_scratch.config.sdpo:HintedSFTConfig",
+        summary="supervised fine-tuning in which some prompts show their solution, as SDPO's teacher sees them",
+        provides=("lm",),
+        needs=_RL_NEEDS,
+        defaults=_PARTNERS,
+        smoke={"steps": 2, "batch_size": 8, "warmup_steps": 0},
     )
