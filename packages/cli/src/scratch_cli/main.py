@@ -29,6 +29,7 @@ OWN_COMMANDS: dict[str, tuple[str, str]] = {
     "rollouts": ("scratch_cli.commands.rollouts:rollouts", "Show what a run sampled, and what it got for it."),
     "plugins": ("scratch_cli.commands.plugins:plugins", "List the installed parts, and what is broken."),
     "describe": ("scratch_cli.commands.describe:describe", "Show a part's options, ready to paste."),
+    "doctor": ("scratch_cli.commands.doctor:doctor", "Look at the environment, and prove what packages claim."),
     "check": ("scratch_cli.commands.check:check", "Run the contract kit on the parts of a package."),
 }
 """Name -> where it lives, and its line in `scratch --help`."""
