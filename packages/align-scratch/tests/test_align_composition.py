@@ -1,0 +1,257 @@
+"""Several rewards as one: weights, a gate, and failures that are counted and masked instead of paid as zero."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from align_scratch.errors import CheckerFailed
+from align_scratch.marking import mark_all
+from align_scratch.rewards.composition import Composition, Judgement
+from align_scratch.rewards.functions import FeedbackReward, FunctionReward, as_feedback
+from align_scratch.rewards.matching import Exact, Pattern
+from align_scratch.tasks.problems import Example
+
+EXAMPLE = Example("1 + 1 =", "2", "2")
+
+
+@dataclass
+class Says:
+    """A reward that says, or raises, what it is told to."""
+
+    said: Any
+    name: str = "says"
+
+    def __call__(self, completion: str, *, prompt: str, answer: str) -> Judgement:
+        if isinstance(self.said, BaseException):
+            raise self.said
+        return Judgement(self.said)
+
+
+def test_parts_are_weighted_summed_and_each_logged_bare() -> None:
+    composition = Composition([(Says(1.0, "a"), 0.5), (Says(-2, "b"), 0.25), (Says(7.0, "c"), 0.0)])
+    score = composition.score(EXAMPLE, "x")
+    assert score.reward == 0.5 * 1.0 + 0.25 * -2
+    assert score.parts == {"a": 1.0, "b": -2.0, "c": 7.0}
+    assert score.correct
+    assert not composition.counts
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_the_reward_is_the_weighted_sum(pairs: list[tuple[float, float]]) -> None:
+    rewards = [(Says(value, str(i)), weight) for i, (value, weight) in enumerate(pairs)]
+    score = Composition(rewards).score(EXAMPLE, "")
+    assert score.reward == pytest.approx(sum(value * weight for value, weight in pairs))
+    assert list(score.parts.values()) == [value for value, _ in pairs]
+
+
+@pytest.mark.parametrize(
+    ("form", "truth", "reward", "correct"),
+    [(0.0, 1.0, 0.0, False), (1.0, 1.0, 1.1, True), (1.0, 0.0, 0.1, False), (-1.0, 1.0, 0.0, False),
+     (0.5, 1.0, 1.05, True)],
+)  # fmt: skip
+def test_nothing_is_paid_behind_a_closed_gate(form: float, truth: float, reward: float, correct: bool) -> None:
+    def right(parts: Mapping[str, float]) -> bool:
+        return parts["truth"] == 1.0 and parts["form"] > 0.0
+
+    rewards = [(Says(form, "form"), 0.1), (Says(truth, "truth"), 1.0)]
+    score = Composition(rewards, gate="form", correct=right).score(EXAMPLE, "x")
+    assert (score.reward, score.correct) == (pytest.approx(reward), correct)
+    assert score.parts == {"form": form, "truth": truth}
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "told"),
+    [
+        (None, "none", "cannot be judged"),
+        (math.nan, "errors", "failed: gave nan, which is no finite number"),
+        (math.inf, "errors", "failed: gave inf, which is no finite number"),
+        (-math.inf, "errors", "failed: gave -inf, which is no finite number"),
+        ("1.0", "errors", "failed: gave '1.0', which is no finite number"),
+        ([1.0], "errors", "failed: gave [1.0], which is no finite number"),
+        (1j, "errors", "failed: gave 1j, which is no finite number"),
+        (ValueError("no"), "errors", "failed: ValueError: no"),
+        (RecursionError("deep"), "errors", "failed: RecursionError: deep"),
+        (TimeoutError("slow"), "timeouts", "could not be judged in time: slow"),
+    ],
+)
+def test_a_failure_is_counted_and_masks_the_completion(said: Any, count: str, told: str) -> None:
+    composition = Composition([(Says(1.0, "good"), 1.0), (Says(said, "bad"), 1.0)])
+    for again in (1, 2):
+        score = composition.score(EXAMPLE, "x")
+        assert math.isnan(score.reward)
+        assert math.isnan(score.parts["bad"])
+        assert score.parts["good"] == 1.0
+        assert not score.correct
+        assert score.explanation == f"bad: {told}"
+        assert dict(composition.counts) == {f"bad/{count}": again}
+
+
+def test_an_unpaid_part_that_fails_masks_nothing_but_is_counted() -> None:
+    composition = Composition([(Says(1.0, "good"), 1.0), (Says(math.nan, "bad"), 0.0)])
+    score = composition.score(EXAMPLE, "x")
+    assert (score.reward, score.correct) == (1.0, True)
+    assert math.isnan(score.parts["bad"])
+    assert composition.counts["bad/errors"] == 1
+
+
+def test_a_gate_that_fails_masks_and_a_closed_one_hides_failures() -> None:
+    bad_gate = Composition([(Says(math.nan, "gate"), 0.0), (Says(1.0, "x"), 1.0)], gate="gate")
+    assert math.isnan(bad_gate.score(EXAMPLE, "").reward)
+    closed = Composition([(Says(0.0, "gate"), 0.0), (Says(math.nan, "x"), 1.0)], gate="gate")
+    assert closed.score(EXAMPLE, "").reward == 0.0
+
+
+def test_none_can_be_left_out_of_the_sum_as_in_trl() -> None:
+    rewards = [(Says(0.25, "a"), 2.0), (Says(None, "b"), 1.0)]
+    assert Composition(rewards, skip_none=True).score(EXAMPLE, "").reward == 0.5
+    assert math.isnan(Composition([(Says(None, "b"), 1.0)], skip_none=True).score(EXAMPLE, "").reward)
+    assert math.isnan(Composition([*rewards, (Says("x", "c"), 1.0)], skip_none=True).score(EXAMPLE, "").reward)
+
+
+def test_explanations_name_their_part_and_are_short() -> None:
+    composition = Composition([(Exact(), 1.0), (Pattern(pattern="z"), 0.1)])
+    assert (
+        composition.score(EXAMPLE, "3").explanation
+        == "exact: position 1: got '3', expected '2'; pattern: does not match 'z'"
+    )
+    assert composition.score(EXAMPLE, "2").explanation == ""
+    assert composition.counts["pattern/unparsed"] == 2
+    long = Composition([(Says(RuntimeError("\ud800" * 10_000)), 1.0)]).score(EXAMPLE, "")
+    assert len(long.explanation) <= 500
+    long.explanation.encode("utf-8")
+    assert Composition([(Says(0.5), 1.0)]).score(EXAMPLE, "").explanation == "says 0.5"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "options", "message"),
+    [
+        ([], {}, "rewards: got none, must be at least one"),
+        ([(Says(1), 1.0), (Says(1), 1.0)], {}, r"rewards: got names \('says', 'says'\), must be different"),
+        ([(Says(1), math.nan)], {}, "rewards: got weight nan of 'says', must be finite"),
+        ([(Says(1), 1.0)], {"gate": "x"}, "gate: got 'x', must be one of says"),
+        ([(Says(1), 1.0)], {"correct": "x"}, "correct: got 'x', must be one of says"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(rewards: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Composition(rewards, **options)
+
+
+# --- functions of the user's -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    prompt: str = "p"
+    answer: str = "2"
+    demonstration: str = "2"
+    columns: Mapping[str, Any] = field(default_factory=lambda: {"level": 3, "topic": "sums"})
+
+
+def test_functions_as_trl_takes_them() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def everything(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
+        seen.append({"prompts": prompts, "completions": completions, **columns})
+        return [1.0 for _ in completions]
+
+    def named(completions: list[str], answer: list[str], level: list[int], prompts: list[str]) -> list[float]:
+        return [float(c == a) * n for c, a, n in zip(completions, answer, level, strict=True)]
+
+    def plain(prompts: list[str], completions: list[str]) -> list[float]:
+        return [float(len(c)) for c in completions]
+
+    composition = Composition.from_functions([everything, named, plain], [1.0, 0.5, 0.25], correct="named")
+    score = composition.score(Row(), "2")
+    assert seen == [{"prompts": ["p"], "completions": ["2"], "answer": ["2"], "level": [3], "topic": ["sums"]}]
+    assert score.parts == {"everything": 1.0, "named": 3.0, "plain": 1.0}
+    assert score.reward == 1.0 + 1.5 + 0.25
+    assert score.correct
+    assert Composition.from_functions([plain]).score(EXAMPLE, "abc").reward == 3.0
+    with pytest.raises(ValueError, match="weights: got 1, must be 2"):
+        Composition.from_functions([plain, named], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [([], "got 0 values"), ([1.0, 2.0], "got 2 values"), (1.0, r"got 1\.0"), (None, "got None"), ("1", "got 1 values")],
+)
+def test_a_list_of_another_length_stops_the_run(returned: Any, told: str) -> None:
+    def wrong(prompts: list[str], completions: list[str]) -> Any:
+        return returned
+
+    composition = Composition.from_functions([wrong])
+    with pytest.raises(CheckerFailed, match=f"reward wrong: {told} for 1 completion"):
+        composition.score(EXAMPLE, "x")
+
+    class Task:
+        def examples(self, split: str, /) -> list[Example]:
+            return [EXAMPLE]
+
+        def check(self, example: Any, completion: str, /) -> Any:
+            return composition.score(example, completion)
+
+    with pytest.raises(CheckerFailed, match="reward wrong"):
+        mark_all(Task(), [EXAMPLE], ["x"])
+    assert not composition.counts
+
+
+@pytest.mark.parametrize("returned", [[None], [math.nan], [math.inf], ["1"], [[1.0]]])
+def test_values_that_are_no_numbers_mask_and_are_counted(returned: Any) -> None:
+    def odd(prompts: list[str], completions: list[str]) -> Any:
+        return returned
+
+    composition = Composition.from_functions([odd])
+    assert math.isnan(composition.score(EXAMPLE, "x").reward)
+    assert sum(composition.counts.values()) == 1
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy", reason="torch works without numpy")
+    for kind in (numpy.float32, numpy.float64, numpy.int64):
+        assert Composition([(Says(kind(1)), 1.0)]).score(EXAMPLE, "").reward == 1.0
+    assert type(Composition([(Says(numpy.float32(1)), 1.0)]).score(EXAMPLE, "").parts["says"]) is float
+
+
+def test_a_function_that_hangs_is_left_after_its_time() -> None:
+    gate = threading.Event()
+
+    def hangs(prompts: list[str], completions: list[str]) -> list[float]:
+        if completions == ["hang"]:
+            gate.wait(20)
+        return [1.0]
+
+    composition = Composition.from_functions([hangs], seconds=0.3)
+    started = time.monotonic()
+    assert math.isnan(composition.score(EXAMPLE, "hang").reward)
+    assert time.monotonic() - started < 10
+    assert composition.counts["hangs/timeouts"] == 1
+    gate.set()
+    assert composition.score(EXAMPLE, "x").reward == 1.0
+
+
+def test_rewards_with_feedback_both_ways() -> None:
+    compute = as_feedback(Exact())
+    assert compute("1 + 1 =", "2", "2") == {"reward": 1.0, "feedback": ""}
+    assert compute("1 + 1 =", "3", "2") == {"reward": 0.0, "feedback": "position 1: got '3', expected '2'"}
+    score = Composition([(FeedbackReward(compute, name="old"), 1.0)]).score(EXAMPLE, "3")
+    assert (score.reward, score.explanation) == (0.0, "old: position 1: got '3', expected '2'")
+
+
+def test_names_come_from_the_function() -> None:
+    class Callable_:
+        def __call__(self, prompts: list[str], completions: list[str]) -> list[float]:
+            return [0.0]
+
+    assert FunctionReward(Callable_()).name == "Callable_"
+    assert FunctionReward(Callable_(), name="mine").name == "mine"
