@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SOURCES = ("align_scratch.policy_proofs", "align_scratch.ppo_proofs")
+SOURCES = ("align_scratch.policy_proofs", "align_scratch.ppo_proofs", "align_scratch.preference_proofs")
 """Modules with a function `proofs() -> Iterable[Proof]`, in the order that they are run."""
 
 
