@@ -69,9 +69,9 @@ def test_a_judge_that_prefers_the_wrong_bends_the_curve_down() -> None:
 
 def test_sizes() -> None:
     assert [sizes_up_to(n) for n in (2, 6, 8)] == [[1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
-    with pytest.raises(ValueError, match="sizes: got .9., must be between 1 and the 8 samples"):
+    with pytest.raises(ValueError, match=r"sizes: got .9., must be between 1 and the 8 samples"):
         best_of_curve(torch.zeros(1, 8), torch.zeros(1, 8), [9])
-    with pytest.raises(ValueError, match="must be .P, N. both"):
+    with pytest.raises(ValueError, match=r"must be .P, N. both"):
         best_of_curve(torch.zeros(1, 8), torch.zeros(8), [1])
 
 

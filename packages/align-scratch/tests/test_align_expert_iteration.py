@@ -76,9 +76,8 @@ def test_imitation_is_the_mean_over_all_tokens_and_ends(toy_model: Any) -> None:
         config = OptimizerConfig(grad_clip=None, grad_accum_steps=accumulate)
         nll, _ = completion_loss(model, rows)
         expected = torch.autograd.grad(nll / 10, list(named.values()), allow_unused=True)
-        got = imitate(
-            model, torch.optim.SGD(named.values()), named, rows, config, batch_size=4, epochs=1, lr=0.1, seed=0, where=""
-        )  # fmt: skip
+        sgd = torch.optim.SGD(named.values())
+        got = imitate(model, sgd, named, rows, config, batch_size=4, epochs=1, lr=0.1, seed=0, where="")
         assert got.loss == pytest.approx(nll.item() / 10, abs=1e-6)
         norm = torch.stack([g.norm() for g in expected if g is not None]).norm().item()
         assert got.grad_norm == pytest.approx(norm, rel=1e-5)
@@ -148,7 +147,7 @@ def test_resume_is_bit_equal(parts: Parts, toy_task: Any, resume: Any, k: int, f
 
 
 def test_from_the_base_each_iteration_starts_over(parts: Parts, toy_task: Any, same: Any) -> None:
-    """With a vanishing learning rate the weights are the starting ones after every iteration, not after the last only."""
+    """With a vanishing rate at the end nothing is left of the iterations before, or all of it."""
     for from_base in (True, False):
         config = ExpertIterationConfig(**SMALL | {"steps": 6}, from_base=from_base, lr=1e-2, min_lr_ratio=1e-6)
         trainer = ExpertIteration(config, **parts(toy_task(late)))

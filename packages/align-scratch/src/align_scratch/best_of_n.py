@@ -8,8 +8,8 @@ The reward is the task's, or that of the model of a run of trainer `reward`. An 
 more choice only finds its mistakes (Gao et al. 2023, arXiv:2210.10760).
 
 Left out: a group whose rewards are all equal, which has no best (`drop_zero_variance`), and completions that were cut
-off, which do not show how to end (`mask_truncated`). The best of n is never further than log n - (n - 1)/n nats from the policy (Beirami et al. 2024,
-arXiv:2401.01879), so a small n holds the policy near where it was without a term for it.
+off, which do not show how to end (`mask_truncated`). The best of n is never further than log n - (n - 1)/n nats from
+the policy (Beirami et al. 2024, arXiv:2401.01879), so a small n holds it near where it was without a term for it.
 """
 
 from __future__ import annotations

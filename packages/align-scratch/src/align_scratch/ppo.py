@@ -7,8 +7,8 @@ token has an advantage of its own:
 
     r_t   = -kl_coef log(pi(y_t | x, y_<t) / pi_ref(y_t | x, y_<t))  + score(x, y) at the last token   (Ziegler, eq. 2)
     A_t   = sum_l (gamma lam)^l (r_{t+l} + gamma V_{t+l+1} - V_{t+l})                        (GAE, eq. 16; `gae.py`)
-    L     = mean_t max(-rho_t A_t, -clip(rho_t, 1 - clip, 1 + clip) A_t)                    (PPO, eq. 7; `ppo_losses.py`)
-            + vf_coef mean_t 1/2 max((V - R)^2, (V_old + clip(V - V_old) - R)^2) - ent_coef mean_t H_t       (PPO, eq. 9)
+    L     = mean_t max(-rho_t A_t, -clip(rho_t, 1 - clip, 1 + clip) A_t)                   (PPO, eq. 7; `ppo_losses.py`)
+            + vf_coef mean_t 1/2 max((V - R)^2, (V_old + clip(V - V_old) - R)^2) - ent_coef mean_t H_t      (PPO, eq. 9)
 
 With gamma = 1 the rewards of a completion sum to score - kl_coef log(pi(y) / pi_ref(y)), whose best policy is
 pi_ref exp(score / kl_coef) / Z. Means are over all tokens of a minibatch. pi_old and V_old are scored by one pass over

@@ -27,7 +27,7 @@ class PPOUpdates:
         clipped: tuple[Tensor, Tensor],
         held: Tensor,
     ) -> None:
-        """A micro-batch, all (M, T): log-ratios, token terms of both losses, and where the clips take gradients away."""
+        """A micro-batch, all (M, T): log-ratios, token terms of both losses, where the clips take gradients away."""
         columns = (policy, value, log_ratio.square() / 2, log_ratio.exp(), *clipped, held)
         sums = torch.stack([mask.sum().double(), *(column[mask].sum().double() for column in columns)]).tolist()
         self._tokens += int(sums[0])
