@@ -22,7 +22,7 @@ from align_scratch.preference_losses import (
 )
 from align_scratch.proofs import Proof, deviation
 from align_scratch.reward_losses import bradley_terry, centring
-from align_scratch.reward_probes import best_of_n_curve, best_of_n_kl
+from align_scratch.reward_probes import best_of_n_kl
 from align_scratch.tabular import Tabular, optimum, total_variation
 
 BETA = 0.5
@@ -184,17 +184,6 @@ def _gradients() -> Iterator[Proof]:
 
 
 def _best_of_n() -> Iterator[Proof]:
-    generator = torch.Generator().manual_seed(7)
-    proxy, gold = torch.randn(2, 1, 6, generator=generator, dtype=torch.float64)
-    (point,) = best_of_n_curve(proxy, gold, [3])
-    subsets = torch.combinations(torch.arange(6), 3)  # (20, 3)
-    best = subsets.gather(1, proxy[0][subsets].argmax(1, keepdim=True))[:, 0]  # (20,)
-    wanted = torch.stack((proxy[0][best].mean(), gold[0][best].mean()))
-    yield Proof(
-        claim="the best-of-n curve is the mean over all choices of n samples",
-        measured=deviation(torch.tensor([point["proxy"], point["gold"]], dtype=torch.float64), wanted),
-        tolerance=1e-12,
-    )
     # Best of n of a continuum: at quantile u the density is n u^(n-1), so KL = integral of it times its logarithm.
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     density = 4 * u**3

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from align_scratch.best_of_n import best_of_curve
+
 
 def calibration_error(difference: Tensor, *, bins: int = 10) -> float:
     """Expected calibration error of pair predictions, in 0..1: score differences chosen - rejected (P,).
@@ -50,40 +52,39 @@ def best_of_n_kl(n: int) -> float:
 
 
 def best_of_n_curve(proxy: Tensor, gold: Tensor, ns: Sequence[int]) -> list[Mapping[str, float]]:
-    """Mean gold and proxy reward of the completion that `proxy` likes best of n, for each n: over-optimisation at a
+    """Mean proxy and gold reward of the completion that `proxy` likes best of n, for each n: over-optimisation at a
     glance (Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization", arXiv:2210.10760, section 3).
 
-    Proxy and gold rewards (P, N) of N samples for each of P prompts; every n is at most N. Exact, over all choices of n
-    out of N, and not over one draw: after sorting by proxy, the one at rank k (from 0, the worst) is the best of
-    C(k, n - 1) of all C(N, n) choices. Equal proxies share their gold. Where the proxy goes on rising with n and the
-    gold falls, the policy learns the model's mistakes.
+    Proxy and gold rewards (P, N) of N samples for each of P prompts; every n is at most N. Each point has `n`, `kl`
+    (nats from sampling once), `proxy` and `gold`. Where the proxy goes on rising with the divergence and the gold
+    falls, a policy learns the model's mistakes.
     """
-    if proxy.ndim != 2 or proxy.shape != gold.shape:
-        raise ValueError(f"got shapes {tuple(proxy.shape)} and {tuple(gold.shape)}, must both be (P, N)")
-    most = proxy.shape[1]
-    proxy, gold = proxy.double(), gold.double()
-    order = proxy.argsort(1)
-    ranked = proxy.gather(1, order)  # (P, N)
-    tied = torch.stack([_share_of_ties(p, g) for p, g in zip(ranked, gold.gather(1, order), strict=True)])
-    curve: list[Mapping[str, float]] = []
-    for n in ns:
-        if not 1 <= n <= most:
-            raise ValueError(f"n: got {n}, must be between 1 and the {most} samples of a prompt")
-        chance = torch.tensor([math.comb(k, n - 1) / math.comb(most, n) for k in range(most)], dtype=torch.float64)
-        curve.append(
-            {
-                "n": n,
-                "kl": best_of_n_kl(n),
-                "proxy": float((ranked * chance).sum(1).mean()),
-                "gold": float((tied * chance).sum(1).mean()),
-            }
-        )
-    return curve
+    rises, truth = best_of_curve(proxy, proxy, ns), best_of_curve(proxy, gold, ns)
+    return [
+        {"n": n, "kl": best_of_n_kl(n), "proxy": rise, "gold": true}
+        for n, rise, true in zip(ns, rises, truth, strict=True)
+    ]
 
 
-def _share_of_ties(proxy: Tensor, gold: Tensor) -> Tensor:
-    """Gold (N,) with the mean of each run of equal proxies (N,) in the place of its members."""
-    _, run = torch.unique_consecutive(proxy, return_inverse=True)
-    counts = torch.zeros(len(proxy), dtype=gold.dtype).index_add(0, run, torch.ones_like(gold))
-    sums = torch.zeros(len(proxy), dtype=gold.dtype).index_add(0, run, gold)
-    return (sums / counts.clamp(min=1))[run]
+def best_against_kl(points: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The point of a curve with the most gold, the first of equals: beyond it the proxy is over-optimised."""
+    if not points:
+        raise ValueError("points: got none, must be the points of a curve")
+    return max(points, key=lambda point: point["gold"])
+
+
+def rank_correlation(proxy: Tensor, gold: Tensor) -> float | None:
+    """Spearman's correlation in -1..1 of proxy and gold rewards (N,), equal ones sharing their mean rank: how far the
+    model orders samples as the truth does. None where either does not vary."""
+    x, y = _ranks(proxy), _ranks(gold)
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(x.square().sum() * y.square().sum())
+    return float((x * y).sum()) / math.sqrt(spread) if spread > 0 else None
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """(N,) -> mean ranks (N,) fp64."""
+    _, place, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    end = counts.cumsum(0)
+    ranks: Tensor = ((2 * end - counts - 1) / 2.0)[place].double()
+    return ranks
