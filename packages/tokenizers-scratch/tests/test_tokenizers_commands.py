@@ -298,8 +298,8 @@ def test_view_refuses(folder):
     assert "there is no tokenizer 'klingon'" in refused("view", "-t", "klingon", "--text", "x")
     assert "there is no such option" in refused("view", "-t", "bpe:size=3", "--text", "x")
     assert "got a file and --text" in refused("view", "text.txt", "-t", "byte", "--text", "x")
-    assert "is no directory that a tokenizer" in failed(SourceError, "view", "-t", "no/such", "--text", "x")
-    assert "is no directory that a tokenizer" in failed(SourceError, "view", "-t", "text.txt", "--text", "x")
+    assert "is no file or directory that a tokenizer" in failed(SourceError, "view", "-t", "no/such", "--text", "x")
+    assert "is no .json, .model or .tiktoken" in failed(TokenizerFileError, "view", "-t", "text.txt", "--text", "x")
     failed(EmptyCorpusError, "view", "-t", "bpe", "--text", "")
     assert call("view", "-t", "tok", "--text", "").stdout.strip().endswith("0.00 characters a token")
 

@@ -7,6 +7,11 @@ A regular expression can take time exponential in the text, and a counted repeat
 (`a{99999999}` takes gigabytes). So the length of a pattern is limited, and how far its repeats multiply; recursion and
 fuzzy matching are refused; and matching has a budget of time that grows with the text, far above what an honest
 pattern needs.
+
+With such a pattern a text is in memory as a whole, where a published one lets go of what lies behind the last certain
+border. There is no such border to be found: whether a match ends at a place may depend on any text behind it, as in
+`a(?=.*b)|.`, or in `a.*b|a`, whose first alternative is tried up to the end and given up; and the engine does not say
+how far it looked. Memory is then bounded by the size of one document.
 """
 
 from __future__ import annotations

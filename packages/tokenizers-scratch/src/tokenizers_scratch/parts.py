@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -46,9 +47,13 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
     """The tokenizer that was saved in a directory, whichever it is.
 
     The directory may also be that of a run or a data set, which have one inside, or hold the files of GPT-2
-    (`vocab.json` and `merges.txt`) or a `tokenizer.json`. Raises TokenizerFileError, naming file and reason.
+    (`vocab.json` and `merges.txt`), a `tokenizer.json`, or one `.model` of sentencepiece. Any of these files may be
+    named itself, and a `.tiktoken` file: with its pattern, `FILE.tiktoken:gpt4`, unless its name is one that tiktoken
+    has. Raises TokenizerFileError, naming file and reason.
     """
-    folder = Path(place)
+    folder, pattern = rank_file(place)
+    if folder.is_file():
+        return _from_one_file(folder, pattern)
     if not (folder / FILE_NAME).exists() and (folder / "tokenizer").is_dir():
         folder /= "tokenizer"
     path = folder / FILE_NAME
@@ -59,12 +64,60 @@ def load_tokenizer(place: Path | str) -> BaseTokenizer:
             from tokenizers_scratch.bpe import BPETokenizer
 
             return BPETokenizer.from_files(folder / "vocab.json", folder / "merges.txt")
+        if len(models := sorted(folder.glob("*.model"))) == 1:
+            return _from_one_file(models[0], None)
     kind = read_json_object(path).get("type")
     offer = offers().get(kind) if isinstance(kind, str) else None
     if offer is None:
         raise TokenizerFileError(path, f"holds a {kind!r} tokenizer; known are {', '.join(offers())}")
     tokenizer: BaseTokenizer = offer.load().load(folder)
     return tokenizer
+
+
+def rank_file(place: Path | str) -> tuple[Path, str | None]:
+    """A place, and the pattern if it is a `.tiktoken` file with one behind it."""
+    name, colon, pattern = str(place).partition(".tiktoken:")
+    return (Path(name + ".tiktoken"), pattern) if colon else (Path(place), None)
+
+
+def _from_one_file(path: Path, pattern: str | None) -> BaseTokenizer:
+    if path.suffix == ".model":
+        from tokenizers_scratch.formats.sentencepiece_file import load_sentencepiece
+
+        return load_sentencepiece(path)
+    if path.suffix == ".tiktoken":
+        return _from_ranks(path, pattern)
+    if path.name == FILE_NAME:
+        return load_tokenizer(path.parent)
+    if path.name in ("vocab.json", "merges.txt"):
+        from tokenizers_scratch.bpe import BPETokenizer
+
+        return BPETokenizer.from_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
+    if path.suffix == ".json":
+        return _from_tokenizer_json(path)
+    raise TokenizerFileError(path, "is no .json, .model or .tiktoken file, and no directory with a tokenizer")
+
+
+_GPT2_SPECIAL = {"<|endoftext|>": 50256}
+_FILL_IN = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260}
+_PUBLISHED_RANKS: Mapping[str, tuple[str, Mapping[str, int]]] = {
+    "gpt2": ("gpt2", _GPT2_SPECIAL),
+    "r50k_base": ("gpt2", _GPT2_SPECIAL),
+    "cl100k_base": ("gpt4", {"<|endoftext|>": 100257, **_FILL_IN, "<|endofprompt|>": 100276}),
+}
+"""Patterns and special tokens of the files that tiktoken publishes, which hold neither."""
+
+
+def _from_ranks(path: Path, pattern: str | None) -> BaseTokenizer:
+    from tokenizers_scratch.formats.tiktoken_ranks import read_tiktoken
+
+    special: Mapping[str, int] = {}
+    if pattern is None:
+        if path.stem not in _PUBLISHED_RANKS:
+            reason = f"does not say how text is cut into words: name the pattern, as in {path.name}:gpt4"
+            raise TokenizerFileError(path, reason)
+        pattern, special = _PUBLISHED_RANKS[path.stem]
+    return read_tiktoken(path, special, pattern=pattern)
 
 
 def _from_tokenizer_json(path: Path) -> BaseTokenizer:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from tokenizers_scratch.base import BaseTokenizer
 from tokenizers_scratch.commands.screen import say
-from tokenizers_scratch.parts import load_tokenizer, offers
+from tokenizers_scratch.parts import load_tokenizer, offers, rank_file
 from tokenizers_scratch.settings import configured, parse_setting
 from tokenizers_scratch.sources import BLOCK, SourceError, Span, blocks, decoded
 
@@ -21,10 +20,11 @@ STDIN = "-"
 
 
 def saved_tokenizer(function: F) -> F:
-    """`--tokenizer DIR`."""
+    """`--tokenizer PLACE`."""
     return click.option(
-        "-t", "--tokenizer", "place", required=True, metavar="DIR",
-        help="Where the tokenizer is: what train wrote, or the directory of a run or of a data set.",
+        "-t", "--tokenizer", "place", required=True, metavar="PLACE",
+        help="Where the tokenizer is: what train wrote, the directory of a run or of a data set, a tokenizer.json, "
+        "a sentencepiece .model, a .tiktoken file (FILE.tiktoken:PATTERN), or a folder with one of these.",
     )(function)  # fmt: skip
 
 
@@ -98,16 +98,22 @@ def known_class(name: str) -> tuple[type[Any], type[Any]]:
 
 
 def tokenizer_for(spec: str, texts: list[str]) -> BaseTokenizer:
-    """A saved tokenizer, if `spec` is a directory; else `name:field=value,...`, trained on these texts."""
-    if Path(spec).is_dir():
+    """A saved tokenizer, if `spec` is a place; else `name:field=value,...`, trained on these texts."""
+    if is_place(spec):
         return load_tokenizer(spec)
     name, _, values = spec.partition(":")
-    if name not in offers() and (Path(spec).exists() or "/" in spec or "\\" in spec):
-        raise SourceError(spec, "", "is no directory that a tokenizer was saved in")
+    if name not in offers() and ("/" in spec or "\\" in spec):
+        raise SourceError(spec, "", "is no file or directory that a tokenizer was saved in")
     kind, config = known_class(name)
     made = configured_or_refused(config, settings_from(filter(None, values.split(","))), name)
     tokenizer: BaseTokenizer = kind.train(texts, made)
     return tokenizer
+
+
+def is_place(spec: str) -> bool:
+    """Whether it names a place on disk, and not a tokenizer to train: a folder, or a file not named like one."""
+    path, _ = rank_file(spec)
+    return path.is_dir() or (path.is_file() and spec.partition(":")[0] not in offers())
 
 
 def training_text(text: str, file: str | None) -> list[str]:
@@ -119,6 +125,6 @@ def training_text(text: str, file: str | None) -> list[str]:
 
 def note_training(specs: Iterable[str], file: str | None) -> None:
     """Say what named tokenizers are trained on, since it decides what they do."""
-    named = [spec for spec in specs if not Path(spec).is_dir()]
+    named = [spec for spec in specs if not is_place(spec)]
     if named:
         say(f"trained on {'the text itself' if file is None else file}: {', '.join(named)}")

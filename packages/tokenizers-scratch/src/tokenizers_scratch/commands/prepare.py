@@ -41,6 +41,9 @@ def processors() -> int:
 @saved_tokenizer
 @click.option("-o", "--out", required=True, metavar="DIR", help="Where the data set goes.")
 @layout_options
+@click.option("--validation", "validation_share", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+              metavar="SHARE",
+              help="Hold out this share of the documents, by their hash: DIR/train and DIR/validation.")  # fmt: skip
 @click.option("--no-eos", is_flag=True, help="Put no end-of-text id behind each document.")
 @click.option("--shard-size", "shard_bytes", default="64M", show_default=True, callback=_size, metavar="SIZE",
               help="Bytes of the files that make a shard.")  # fmt: skip
@@ -53,6 +56,7 @@ def prepare(
     out: str,
     field: str,
     separator: str | None,
+    validation_share: float,
     no_eos: bool,
     shard_bytes: int,
     workers: int | None,
@@ -64,30 +68,40 @@ def prepare(
     The same command after an interruption goes on where it was. The result does not depend on the number of workers.
     """
     from tokenizers_scratch.dataset.prepare import prepare as prepare_dataset
+    from tokenizers_scratch.dataset.prepare import prepare_split
 
     tokenizer = load_tokenizer(place)
     if workers is None:
         workers = processors()
     with _watch() as told:
-        manifest = prepare_dataset(
-            tokenizer, files, out, field=field, separator=separator, append_eos=not no_eos, shard_bytes=shard_bytes,
-            workers=workers, overwrite=overwrite, progress=told,
-        )  # fmt: skip
-    facts = {
-        "directory": out,
-        "documents": manifest.documents,
-        "tokens": manifest.tokens,
-        "raw_bytes": manifest.raw_bytes,
-        "dtype": manifest.job.dtype,
-        "shards": len(manifest.shards),
-    }
+        options: dict[str, Any] = {
+            "field": field, "separator": separator, "append_eos": not no_eos, "shard_bytes": shard_bytes,
+            "workers": workers, "overwrite": overwrite, "progress": told,
+        }  # fmt: skip
+        if validation_share:
+            train, held_out = prepare_split(tokenizer, files, out, validation_share=validation_share, **options)
+            made = {os.path.join(out, "train"): train, os.path.join(out, "validation"): held_out}
+        else:
+            made = {out: prepare_dataset(tokenizer, files, out, **options)}
+    facts = [
+        {
+            "directory": place,
+            "documents": manifest.documents,
+            "tokens": manifest.tokens,
+            "raw_bytes": manifest.raw_bytes,
+            "dtype": manifest.job.dtype,
+            "shards": len(manifest.shards),
+        }
+        for place, manifest in made.items()
+    ]
     if as_json:
-        click.echo(json.dumps(facts))
-    shards = f"{len(manifest.shards)} shard{'s' * (len(manifest.shards) > 1)}"
-    say(
-        f"{out}: {manifest.documents} documents, {manifest.tokens} tokens as {manifest.job.dtype} in {shards}, "
-        f"{manifest.raw_bytes / max(1, manifest.tokens):.2f} bytes a token"
-    )
+        click.echo(json.dumps(facts if validation_share else facts[0]))
+    for place, manifest in made.items():
+        shards = f"{len(manifest.shards)} shard{'s' * (len(manifest.shards) > 1)}"
+        say(
+            f"{place}: {manifest.documents} documents, {manifest.tokens} tokens as {manifest.job.dtype} in {shards}, "
+            f"{manifest.raw_bytes / max(1, manifest.tokens):.2f} bytes a token"
+        )
 
 
 class _Lines:

@@ -5,7 +5,8 @@
 | `manifest.py` | what a data set's `dataset.json` holds, and how it is checked |
 | `survey.py` | how source files are divided into shards |
 | `shard.py` | writing one shard |
-| `prepare.py` | writing all of them, in several processes, again after an interruption |
+| `prepare.py` | writing all of them, in several processes, again after an interruption; training and validation apart |
+| `locking.py` | one writer a folder |
 | `reader.py` | reading |
 
 Needs numpy, which the modules here import, and no other one of the package does.

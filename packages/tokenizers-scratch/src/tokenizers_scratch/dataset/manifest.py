@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 
@@ -30,6 +30,7 @@ FILE_NAME = "dataset.json"
 FORMAT = "tokenizers-scratch-dataset"
 VERSION = 1
 ENDS = np.dtype("<u8")
+Part = Literal["all", "train", "validation"]
 DTypeName = Literal["uint16", "uint32"]
 DTYPES: Mapping[DTypeName, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
@@ -85,6 +86,9 @@ class Job:
     field: str
     separator: str | None
     shard_bytes: int
+    part: Part
+    """All documents, or one side of a split by their hash (`shard.is_held_out`)."""
+    validation_share: float
     sources: tuple[Source, ...]
 
 
@@ -166,6 +170,8 @@ def dtype_for(vocab_size: int) -> DTypeName:
 
 def job_from(path: Path, content: object) -> Job:
     """A Job out of JSON. Raises DatasetError for anything that is none."""
+    if isinstance(content, dict):
+        content = {"part": "all", "validation_share": 0.0, **content}  # data sets of before there was a split
     values = _checked(path, "", Job, content)
     sources = values["sources"]
     if not isinstance(sources, list):
@@ -218,6 +224,10 @@ def _fits(kind: str, name: str, value: object) -> bool:
         return kind.endswith("| None")
     if kind == "DTypeName":
         return value in DTYPES
+    if kind == "Part":
+        return value in get_args(Part)
+    if kind == "float":
+        return type(value) in (int, float) and 0 <= value < 1  # type: ignore[operator]
     if kind.startswith("int"):
         return type(value) is int and value >= 0
     if kind.startswith("str"):

@@ -16,13 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tokenizers_scratch.dataset.locking import LOCK, locked
 from tokenizers_scratch.dataset.manifest import (
     FILE_NAME,
     DatasetError,
     Job,
     Manifest,
+    Part,
     Shard,
     dtype_for,
     ends_name,
@@ -42,7 +44,8 @@ JOURNAL = "unfinished.jsonl"
 SHARD_BYTES = 2**26
 """Bytes of source files that make a shard, if nobody says otherwise: about 16 million ids of English."""
 
-_OURS = re.compile(r"shard-\d{5,}\.(?:bin|ends)(?:\.part)?|dataset\.json(?:\.part)?|unfinished\.jsonl")
+_SIDES: tuple[Part, Part] = ("validation", "train")
+_OURS = re.compile(r"shard-\d{5,}\.(?:bin|ends)(?:(?:\.\d+)?\.part)?|dataset\.json(?:\.part)?|unfinished\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,20 @@ def prepare(
     shard_bytes: int = SHARD_BYTES,
     workers: int = 1,
     overwrite: bool = False,
+    part: Part = "all",
+    validation_share: float = 0.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
     """Encode the documents of text, JSON-lines and gzip files (`sources.py`) into `directory`; return its manifest.
 
     `field`: where the text is in JSON lines. `separator`: what stands between the documents of a text file.
     `append_eos`: put the tokenizer's `eos_id`, if it has one, behind every document. `workers`: processes; each loads
-    the tokenizer from what it saved. `overwrite`: replace a data set that is there.
+    the tokenizer from what it saved. `overwrite`: replace a data set that is there. `part`: only the documents of this
+    side of a split (`prepare_split`).
 
     Special tokens in the documents are text. A directory that holds this very data set is only checked; one that holds
-    the beginning of it is completed; any other with something in it is a DatasetError. SourceError names the file and
+    the beginning of it is completed; any other with something in it is a DatasetError, and so is one that another
+    process is writing. SourceError names the file and
     the place of what cannot be read; EmptyCorpusError: there is no document.
     """
     for name, value in (("shard_bytes", shard_bytes), ("workers", workers)):
@@ -86,6 +93,11 @@ def prepare(
             raise ValueError(f"{name}: got {value!r}, must be a whole number from 1 up: it is a count")
     if isinstance(sources, str) or not sources:
         raise ValueError(f"sources: got {sources!r}, must be a list of files: there is nothing to read")
+    if part not in get_args(Part) or (part == "all") != (validation_share == 0) or not 0 <= validation_share < 1:
+        raise ValueError(
+            f"validation_share: got {validation_share!r} for the part {part!r}, must be above 0 and below 1 for train "
+            "and validation, and 0 for all: it is the share of documents that are held out"
+        )
     folder = Path(directory)
     layout = Layout(field=field, separator=separator)
     look = partial(survey, layout=layout, part_bytes=shard_bytes)
@@ -100,8 +112,50 @@ def prepare(
         field=field,
         separator=separator,
         shard_bytes=shard_bytes,
+        part=part,
+        validation_share=validation_share,
         sources=tuple(found.source for found in surveys),
     )
+    _make(folder)
+    with locked(folder):
+        return _written(tokenizer, folder, job, units, workers, overwrite, progress)
+
+
+def prepare_split(
+    tokenizer: Encoder,
+    sources: Sequence[Path | str],
+    directory: Path | str,
+    /,
+    *,
+    validation_share: float,
+    **options: Any,
+) -> tuple[Manifest, Manifest]:
+    """`prepare` twice: documents to train on in `directory/train`, others to validate with in `directory/validation`.
+
+    A document is on the side that its hash says (`shard.is_held_out`), so no document is on both sides, not even if
+    it is there twice, and about `validation_share` of them are held out. `options` are those of `prepare`. Raises as
+    `prepare`, and EmptyCorpusError if one side has no document.
+    """
+    folder = Path(directory)
+    if (folder / FILE_NAME).exists() or (folder / JOURNAL).exists():
+        raise DatasetError(folder, "holds a data set that is not split")
+    held_out, train = (
+        prepare(tokenizer, sources, folder / part, part=part, validation_share=validation_share, **options)
+        for part in _SIDES
+    )
+    return train, held_out
+
+
+def _written(
+    tokenizer: Encoder,
+    folder: Path,
+    job: Job,
+    units: Sequence[Unit],
+    workers: int,
+    overwrite: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Manifest:
+    """What is missing of a data set, written."""
     shards = _found(folder, job, overwrite)
     kept = len(shards)
     if not (folder / FILE_NAME).exists():
@@ -123,7 +177,10 @@ def prepare(
     manifest = Manifest(job=job, shards=tuple(shards[number] for number in range(len(units))))
     if not manifest.documents:
         _remove(folder)
-        raise EmptyCorpusError(f"there is no document in {', '.join(source.path for source in job.sources)}")
+        where = ", ".join(source.path for source in job.sources)
+        if job.part != "all":
+            raise EmptyCorpusError(f"no document in {where} is for {job.part} if {job.validation_share} are held out")
+        raise EmptyCorpusError(f"there is no document in {where}")
     manifest.write(folder)
     for path in folder.iterdir():
         if path.name == JOURNAL or (path.suffix == ".part" and _OURS.fullmatch(path.name)):
@@ -136,7 +193,11 @@ def _work(kind: type[Any], folder: Path, job: Job, task: tuple[int, Unit]) -> tu
     number, unit = task
     tokenizer = _loaded(kind.load, folder / "tokenizer", job.tokenizer_sha256)
     layout = Layout(field=job.field, separator=job.separator)
-    return number, write_shard(tokenizer, unit, layout, folder, number, eos_id=job.eos_id, dtype=job.dtype)
+    shard = write_shard(
+        tokenizer, unit, layout, folder, number, eos_id=job.eos_id, dtype=job.dtype,
+        part=job.part, validation_share=job.validation_share,
+    )  # fmt: skip
+    return number, shard
 
 
 @lru_cache(maxsize=1)
@@ -148,15 +209,18 @@ def _loaded(load: Callable[[Path], Encoder], folder: Path, sha256: str) -> Encod
 # --- what is there already -----------------------------------------------------------------------------------------
 
 
-def _found(folder: Path, job: Job, overwrite: bool) -> dict[int, Shard]:
-    """The intact shards of exactly this job. Raises DatasetError if the directory holds something else."""
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(folder, error.strerror or str(error)) from None
+
+
+def _found(folder: Path, job: Job, overwrite: bool) -> dict[int, Shard]:
+    """The intact shards of exactly this job. Raises DatasetError if the directory holds something else."""
     if overwrite:
         _remove(folder)
-    there = sorted(path.name for path in folder.iterdir())
+    there = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
     if FILE_NAME in there:
         manifest = Manifest.read(folder)
         if manifest.job != job:

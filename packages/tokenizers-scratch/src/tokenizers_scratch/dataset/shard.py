@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tokenizers_scratch.dataset.manifest import DTYPES, ENDS, DTypeName, Savable, Shard, ends_name, ids_name
+from tokenizers_scratch.dataset.manifest import DTYPES, ENDS, DTypeName, Part, Savable, Shard, ends_name, ids_name
 from tokenizers_scratch.dataset.survey import Unit
 from tokenizers_scratch.errors import TokenizerDataError
 from tokenizers_scratch.sources import Document, Layout, SourceError, read_documents
@@ -48,21 +48,26 @@ def write_shard(
     *,
     eos_id: int | None,
     dtype: DTypeName,
+    part: Part = "all",
+    validation_share: float = 0.0,
 ) -> Shard:
     """Encode the documents of `unit` into shard `number`. The files get their names when they are complete.
+
+    `part`: only documents of this side of the split.
 
     Raises SourceError, naming file and place, for a document that cannot be read or encoded.
     """
     names = ids_name(number), ends_name(number)
-    unfinished = [directory / (name + ".part") for name in names]
+    # By process, for a worker whose parent was killed may still be writing when the next one begins.
+    unfinished = [directory / f"{name}.{os.getpid()}.part" for name in names]
     with _Column(unfinished[0], DTYPES[dtype]) as tokens, _Column(unfinished[1], ENDS) as ends:
-        writer = _Writer(tokenizer, tokens, ends, eos_id)
+        writer = _Writer(tokenizer, tokens, ends, eos_id, part, validation_share)
         for span in unit:
             for document in read_documents(span, layout):
                 writer.add(span.path, document)
         writer.flush()
-    for part, name in zip(unfinished, names, strict=True):
-        os.replace(part, directory / name)
+    for path, name in zip(unfinished, names, strict=True):
+        os.replace(path, directory / name)
     return Shard(
         documents=ends.count,
         tokens=tokens.count,
@@ -83,8 +88,12 @@ class _Text(NamedTuple):
 class _Writer:
     """Documents to ids. Short ones are encoded together, which some tokenizers do many times faster."""
 
-    def __init__(self, tokenizer: Encoder, tokens: _Column, ends: _Column, eos_id: int | None) -> None:
+    def __init__(
+        self, tokenizer: Encoder, tokens: _Column, ends: _Column, eos_id: int | None, part: Part, share: float
+    ) -> None:
         self.raw_bytes = 0
+        self._part: Part = part
+        self._share = share
         self._tokenizer = tokenizer
         self._tokens = tokens
         self._ends = ends
@@ -100,13 +109,29 @@ class _Writer:
             held.append(chunk)
             length += len(chunk)
             if length > _WHOLE:
+                held = ["".join(held)]
+                if not self._wanted(held[0], chunks):
+                    return
                 self.flush()
                 self._add_long(path, document.place, chain(held, chunks))
                 return
-        self._waiting.append(_Text(path, document.place, "".join(held)))
+        text = "".join(held)
+        if not self._wanted(text, chunks):
+            return
+        self._waiting.append(_Text(path, document.place, text))
         self._characters += length
         if self._characters > _WHOLE:
             self.flush()
+
+    def _wanted(self, text: str, rest: Iterator[str]) -> bool:
+        """Whether a document that begins so is of this part; if not, it is passed over and not counted."""
+        if self._part == "all" or is_held_out(text, self._share) == (self._part == "validation"):
+            return True
+        before = self.raw_bytes - len(text_to_bytes(text))
+        for _ in rest:
+            pass
+        self.raw_bytes = before
+        return False
 
     def flush(self) -> None:
         """Encode what waits."""
@@ -144,6 +169,15 @@ class _Writer:
         for chunk in chunks:
             self.raw_bytes += len(chunk) if chunk.isascii() else len(text_to_bytes(chunk))
             yield chunk
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether a document is for validation: by the SHA-256 of its first 2**20 characters in UTF-8, as a number below 1.
+
+    So equal documents are on one side, wherever they are, and a document stays on its side whatever is added.
+    """
+    digest = hashlib.sha256(text_to_bytes(text[:_WHOLE])).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 @contextmanager
