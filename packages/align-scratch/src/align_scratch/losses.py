@@ -20,7 +20,7 @@ def row_weights(norm: str, lengths: Tensor, *, constant: float | None = None, pa
     constant: 1 / (B constant), long sequences count more (Liu et al. 2025, Dr. GRPO).
     sum: 1 / B, the mean over sequences of their sums.
     microbatch: 1 / (B longest), the longest row being that of the row's own micro-batch.
-    microbatch_tokens: the token mean of each micro-batch, then their mean (BNPO).
+    microbatch_tokens: the token mean of each micro-batch, then their mean (TRL's bnpo).
     The last two depend, as their names say, on the split into `parts` micro-batches (see `split`); no other does.
     A row of length 0 has weight but no token to use it on.
     """

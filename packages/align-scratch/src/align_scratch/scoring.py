@@ -37,7 +37,7 @@ def sequence_log_probs(model: Model, rows: Sequences, sampler: Sampler | None) -
     """log pi(o_t | q, o_<t) (M, T_new) of every completion token under the sampler's distribution, 0 at padding.
 
     Without a sampler: under the model's own. Differentiable. The full vocabulary is held for a chunk of positions at a
-    time: at most 64 MB of fp32 logits, or 1024 tokens if that is more.
+    time: at most 64 MB of fp32 logits, or 256 tokens if that is more.
     """
     return completion_log_probs(model, rows, sampler=sampler, chunk_tokens=_chunk(model))[0]
 
@@ -53,4 +53,4 @@ def sequence_entropies(model: Model, rows: Sequences, sampler: Sampler | None) -
 
 
 def _chunk(model: Model) -> int:
-    return max(1024, 2**24 // model.vocab_size)
+    return max(256, 2**24 // model.vocab_size)
