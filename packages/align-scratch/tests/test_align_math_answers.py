@@ -257,8 +257,8 @@ def test_messages_name_the_symbol() -> None:
 
     one = Fraction(1)
     assert told(lambda: evaluate([one, "+", "*"])) == "symbol 3: got '*', expected a number or '('"
-    assert told(lambda: evaluate([one, "+"], [1, 4])) == "symbol 5: got the end, expected a number or '('"
-    assert told(lambda: evaluate(["(", one], [1, 2])) == "symbol 3: got the end, expected ')'"
+    assert told(lambda: evaluate([one, "+"], [1, 4, 5])) == "symbol 5: got the end, expected a number or '('"
+    assert told(lambda: evaluate(["(", one], [1, 2, 3])) == "symbol 3: got the end, expected ')'"
     assert told(lambda: evaluate([one, ")"])) == "symbol 2: got ')', expected an operator or the end"
     assert told(lambda: evaluate([])) == "symbol 1: got the end, expected a number or '('"
     assert told(lambda: evaluate([one, "/", Fraction(0)])) == "division by zero"

@@ -45,11 +45,11 @@ class TooLarge(ValueError):
 def evaluate(tokens: Sequence[Token], places: Sequence[int] | None = None) -> Fraction:
     """The exact value of an expression. Raises Unreadable, Undefined or TooLarge, naming the symbol.
 
-    places: where each token stands, for messages; counted from 1 if None.
+    places: where each token and the end stand, for messages; counted from 1 if None.
     """
     if len(tokens) > LONGEST:
         raise TooLarge(f"{len(tokens)} symbols are more than {LONGEST}")
-    reader = _Reader(tokens, places or range(1, len(tokens) + 1))
+    reader = _Reader(tokens, places or range(1, len(tokens) + 2))
     value = reader.sum(0)
     if reader.at < len(tokens):
         raise Unreadable(f"{reader.place()}: got {reader.shown()}, expected an operator or the end")
@@ -86,8 +86,7 @@ class _Reader:
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else None
 
     def place(self) -> str:
-        behind_the_end = self.places[-1] + 1 if self.places else 1
-        return f"symbol {self.places[self.at] if self.at < len(self.places) else behind_the_end}"
+        return f"symbol {self.places[self.at]}"
 
     def shown(self) -> str:
         token = self.next()

@@ -101,8 +101,9 @@ class Countdown(ProblemTask):
         allowed = Counter(given)
         for number, times in used.items():
             if times > allowed[number]:
-                had = f"given {allowed[number]} times" if allowed[number] else "not given"
-                raise Unreadable(f"uses {_short(number)} {times} times, which is {had}")
+                if not allowed[number]:
+                    raise Unreadable(f"uses {_short(number)}, which is not given")
+                raise Unreadable(f"uses {number} more often than it is given: {times} times, not {allowed[number]}")
         if self.config.use == "all" and (left := sorted((allowed - used).elements())):
             raise Unreadable(f"leaves {', '.join(map(str, left))} unused")
 
@@ -135,7 +136,7 @@ def _read_prompt(prompt: str) -> tuple[list[int], int]:
 
 
 def _read(completion: str, *, longest: int) -> tuple[list[Fraction | str], list[int]]:
-    """The tokens of an expression whose symbols stand between single spaces, and at which symbol each of them starts.
+    """The tokens of an expression whose symbols stand between single spaces, and at which symbol each of them, and the end, is.
 
     Raises Unreadable naming the symbol.
     """
@@ -167,7 +168,7 @@ def _read(completion: str, *, longest: int) -> tuple[list[Fraction | str], list[
         places.append(place)
     if len(text) > longest:
         raise Unreadable(f"the expression goes on behind {longest} characters")
-    return tokens, places
+    return tokens, [*places, len(items) + 1]
 
 
 def _whole(digits: str) -> Fraction:
