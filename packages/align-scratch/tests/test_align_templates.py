@@ -19,6 +19,7 @@ TALK = (Message("system", "Be brief."), Message("user", "a?"), Message("assistan
         ("chat", "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"),
         ("alpaca", "Below is an instruction that describes a task. Write a response that appropriately completes the "
                    "request.\n\n### Instruction:\n2+2?\n\n### Response:\n"),
+        ("qa", "Question: 2+2?\nAnswer: "),
         ("question_only", "2+2?\n"),
         ("plain", "2+2?"),
     ],
@@ -70,7 +71,9 @@ def test_messages_cannot_forge_a_turn() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="template: got 'llama', must be one of chat, alpaca, r1_zero, question_only"):
+    with pytest.raises(
+        ValueError, match="template: got 'llama', must be one of chat, alpaca, qa, r1_zero, question_only"
+    ):
         template("llama")
 
 

@@ -1,4 +1,4 @@
-"""How messages become the text that a model reads: chat, Alpaca, R1-Zero, question only, plain.
+"""How messages become the text that a model reads: chat, Alpaca, question and answer, R1-Zero, question only, plain.
 
 A template is a table: what stands before and after a message of each role. Role markers are plain text, which every
 tokenizer can write and no tokenizer needs to know. Rendering keeps the text of each reply apart from what stands around
@@ -92,6 +92,7 @@ TEMPLATES: dict[str, Template] = {
             opening=_ALPACA,
             reserved=("### Instruction:", "### Response:"),
         ),
+        Template("qa", {"system": ("", "\n\n"), "user": ("Question: ", "\n"), "assistant": ("Answer: ", "\n\n")}),
         Template(
             "r1_zero",
             {"system": ("", "\n"), "user": ("User: ", "\n"), "assistant": ("Assistant: <think>", "\n")},
@@ -115,10 +116,21 @@ def with_answer(name: str, solution: str, answer: str) -> str:
     """A worked solution and its answer, as the template asks for them.
 
     r1_zero: the solution as thoughts, then the answer in tags. question_only: the answer in a box behind the solution.
-    Others: the solution as it is, which names the answer itself.
+    Others: the solution as it is, which names the answer itself, as GSM8K's do behind `####`.
     """
+    if name in ("r1_zero", "question_only"):
+        solution = solution.rpartition("####")[0].rstrip() or solution
     if name == "r1_zero":
         return f" {solution} </think> <answer> {answer} </answer>"
     if name == "question_only":
         return f"{solution}\nThe answer is \\boxed{{{answer}}}."
     return solution
+
+
+def bare_answer(name: str, answer: str) -> str:
+    """The shortest completion that gives `answer` in the form that the template asks for."""
+    if name == "r1_zero":
+        return f"</think> <answer> {answer} </answer>"
+    if name == "question_only":
+        return f"\\boxed{{{answer}}}"
+    return answer

@@ -72,6 +72,8 @@ class Row:
     rejected: str | None = None
     margin: float | None = None
     label: bool | None = None
+    conversational: bool = False
+    """Whether the prompt is a list of messages, which asks for a chat template, and not a text to go on from."""
 
 
 class _Fault(Exception):
@@ -135,12 +137,13 @@ def _row(record: Record, shape: tuple[str, ...]) -> Row:
             raise _Fault("no reply", "`messages` must end with a message of the assistant: there is nothing to learn")
         if len(messages) < 2:
             raise _Fault("no prompt", "`messages` begins with the assistant: there is nothing that it answers")
-        return Row(where, context=messages[:-1], completion=messages[-1].content)
+        return Row(where, context=messages[:-1], completion=messages[-1].content, conversational=True)
     if "question" in shape:
         question = Message("user", _text(values, "question"))
         solution, answer = worked_solution(_text(values, "answer"))
         return Row(where, context=(question,), completion=solution, answer=answer)
-    row: dict[str, Any] = {"context": _prompt(values["prompt"])}
+    listed = isinstance(values["prompt"], list)
+    row: dict[str, Any] = {"context": _prompt(values["prompt"]), "conversational": listed}
     row |= {name: _reply(values, name) for name in ("completion", "chosen", "rejected") if name in shape}
     if "answer" in shape:
         row["answer"] = _text(values, "answer")
