@@ -84,7 +84,7 @@ def rank_correlation(proxy: Tensor, gold: Tensor) -> float | None:
 
 def _ranks(values: Tensor) -> Tensor:
     """(N,) -> mean ranks (N,) fp64."""
-    _, place, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    _, place, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)
     end = counts.cumsum(0)
-    ranks: Tensor = ((2 * end - counts - 1) / 2.0)[place].double()
+    ranks: Tensor = ((2 * end - counts - 1).double() / 2)[place]
     return ranks
