@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from align_scratch.config.tasks import SortConfig
 from align_scratch.errors import CheckerFailed
 from align_scratch.marking import mark_all
 from align_scratch.rewards.composition import Composition, Judgement
+from align_scratch.rewards.extraction import gold, last_number
 from align_scratch.rewards.functions import FeedbackReward, FunctionReward, as_feedback
-from align_scratch.rewards.matching import Exact, Pattern
+from align_scratch.rewards.matching import Exact, Numeric, Pattern
+from align_scratch.rewards.math_answers import Verdict, compare
+from align_scratch.rewards.shape import Length
+from align_scratch.tasks.graded import Graded
 from align_scratch.tasks.problems import Example
+from align_scratch.tasks.sorting import Sort
 
 EXAMPLE = Example("1 + 1 =", "2", "2")
 
@@ -255,3 +263,38 @@ def test_names_come_from_the_function() -> None:
 
     assert FunctionReward(Callable_()).name == "Callable_"
     assert FunctionReward(Callable_(), name="mine").name == "mine"
+
+
+# --- in a task's place -----------------------------------------------------------------------------------------------
+
+
+def test_rewards_take_the_place_of_a_tasks_checker() -> None:
+    below = Sort(SortConfig(length=3, n_train=20, n_held_out=5))
+    task = Graded(below, Composition([(Exact(), 1.0), (Length(most=4), 0.1)]))
+    assert task.examples("train") is below.examples("train")
+    assert list(task.texts("held_out")) == list(below.texts("held_out"))
+    assert task.lesson == below.lesson
+    example = task.examples("train")[0]
+    assert task.check(example, example.answer).reward == 1.0
+    assert task.check(example, "x").reward == 0.1
+    assert not task.check(example, "x").correct
+
+
+def test_every_gold_answer_of_gsm8k_is_read_and_is_its_own_solution() -> None:
+    path = Path(__file__).parents[4] / "shared" / "data" / "gsm8k_test.jsonl"
+    if not path.exists():
+        pytest.skip(f"needs {path.name} beside the repository")
+    answers = [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()]
+    golds = [last_number(gold(answer)) for answer in answers]
+    assert len(golds) == 1319
+    assert None not in golds
+    numbers = [number for number in golds if number is not None]
+    assert sum(abs(number) >= 1000 for number in numbers) == 131
+    assert sum("," in gold(answer) for answer in answers) == 14
+    assert sum(number < 0 for number in numbers) == 2
+    assert all(number.denominator == 1 for number in numbers)
+    for number, answer in zip(numbers, answers, strict=True):
+        for mode in ("strict", "lenient"):
+            assert Numeric(mode=mode)(answer, prompt="", answer=answer).value == 1.0  # type: ignore[arg-type]
+            assert Numeric(mode=mode)(f"#### {number + 1}", prompt="", answer=answer).value == 0.0  # type: ignore[arg-type]
+        assert compare(gold(answer), f"${int(number):,}") is Verdict.EQUAL

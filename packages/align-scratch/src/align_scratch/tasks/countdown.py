@@ -136,7 +136,7 @@ def _read_prompt(prompt: str) -> tuple[list[int], int]:
 
 
 def _read(completion: str, *, longest: int) -> tuple[list[Fraction | str], list[int]]:
-    """The tokens of an expression whose symbols stand between single spaces, and at which symbol each of them, and the end, is.
+    """The tokens of an expression with its symbols between single spaces, and where each of them, and the end, stands.
 
     Raises Unreadable naming the symbol.
     """
