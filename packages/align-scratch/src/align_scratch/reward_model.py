@@ -48,7 +48,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.body, self.kind, self.width, self.about = body, kind, width, dict(about)
         device = next(body.parameters()).device
-        self.head = nn.Linear(width, 1)
+        self.head: nn.Linear = nn.utils.skip_init(nn.Linear, width, 1)  # draws no random numbers of others
         # Scores near 0 with a spread near 1 at the start (Stiennon et al. 2020, arXiv:2009.01325).
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
