@@ -229,9 +229,9 @@ def test_not_a_number_stops_before_the_step(
 # --- a reward model
 
 
-def reward_model(directory: Path, tokenizer: Any, vocab_size: int, seed: int = 0) -> RewardModel:
-    shape = {"vocab_size": vocab_size, "n_layer": 1, "n_head": 2, "n_embd": 8, "max_length": 64, "dropout": 0.0}
-    model = RewardModel.on_encoder(shape, tokenizer, seed=seed)
+def reward_model(directory: Path, tokenizer: Any, vocab_size: int, max_length: int = 64) -> RewardModel:
+    shape = {"vocab_size": vocab_size, "n_layer": 1, "n_head": 2, "n_embd": 8, "max_length": max_length, "dropout": 0.0}
+    model = RewardModel.on_encoder(shape, tokenizer)
     model.save(directory / "trainer")
     return model
 
@@ -274,6 +274,14 @@ def test_a_reward_model_of_another_vocabulary_is_refused(
         PPO(PPOConfig(**SMALL, reward_model=str(tmp_path)), **parts(toy_task(late)))
     with pytest.raises(DoesNotFit, match="holds no reward model"):
         PPO(PPOConfig(**SMALL, reward_model=str(tmp_path / "nowhere")), **parts(toy_task(late)))
+
+
+def test_a_reward_model_for_shorter_texts_is_refused(
+    parts: Parts, toy_task: Any, tmp_path: Path, tokenizer: Any
+) -> None:
+    reward_model(tmp_path, tokenizer, tokenizer.vocab_size, max_length=7)
+    with pytest.raises(DoesNotFit, match="reads 7 tokens at most, but prompt and completion here have up to 8"):
+        PPO(PPOConfig(**SMALL, reward_model=str(tmp_path)), **parts(toy_task(late)))
 
 
 # --- refusals

@@ -1,4 +1,4 @@
-"""PPO as users run it, sampling and all, on a policy whose best is known: pi_ref exp(score / kl_coef) / Z.
+"""Trainers as users run them, sampling and all, on a policy whose best is known: pi_ref exp(score / kl_coef) / Z.
 
 Three symbols, one of which ends, and at most three tokens: 15 completions. The policy has a logit for every prefix, so
 any distribution over them can be reached. Sampling leaves no noise behind: where the policy is at its best, score less
@@ -15,8 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from align_scratch.config.grpo import GRPOConfig
 from align_scratch.config.ppo import PPOConfig
+from align_scratch.config.reinforce import REINFORCEConfig
+from align_scratch.config.rloo import RLOOConfig
+from align_scratch.grpo import GRPO
 from align_scratch.ppo import PPO
+from align_scratch.reinforce import REINFORCE
+from align_scratch.rloo import RLOO
 from align_scratch.tabular import optimum, total_variation
 from align_scratch.tasks.problems import Example, Score
 from inference_scratch.config import MultinomialConfig
@@ -74,6 +80,9 @@ class Letters:
         return ["".join("ab"[i] for i in row if i != EOS) for row in rows]
 
 
+EXACT: dict[str, Any] = {"scale_rewards": "none", "length_norm": "sum"}
+
+
 def score(text: str) -> float:
     return SCORES.get(text, -0.5) if len(text) < T else -0.5
 
@@ -127,3 +136,34 @@ def test_the_policy_ends_where_it_is_best(lam: float) -> None:
     assert total_variation(distribution(model), best) < 1e-3
     exact = float((distribution(model) * (distribution(model) / start).log()).sum())
     assert last["objective/kl"] == pytest.approx(exact, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "low", "high"),
+    [
+        (RLOO, RLOOConfig, 0, 1e-3),
+        (REINFORCE, REINFORCEConfig, 0, 1e-3),
+        (GRPO, lambda **rest: GRPOConfig(**rest, **EXACT, kl_in="reward", kl_estimator="k1"), 0, 1e-3),
+        # By token in the loss: near, and not there. Its gradient is noise where the expectation is 0, too.
+        (GRPO, lambda **rest: GRPOConfig(**rest, **EXACT, kl_unbiased=True), 0.02, 0.3),
+    ],
+    ids=["rloo", "reinforce", "grpo, k1 in the reward", "grpo, k3 by token"],
+)
+def test_with_the_divergence_in_the_reward_the_policy_ends_where_it_is_best(
+    build: Any, config: Any, low: float, high: float
+) -> None:
+    model, beta = Table(), 0.5
+    start = distribution(model)
+    scores = torch.tensor([score(Letters().decode_batch([row])[0]) for row in completions()], dtype=torch.float64)
+    best = optimum(start, scores, beta)
+    options = {
+        "steps": 120 if build is not REINFORCE else 180, "prompts_per_step": 32, "group_size": 8, "lr": 0.05, "min_lr_ratio": 0.02, "warmup_steps": 0,
+        "kl_coef": beta, "max_new_tokens": T, "grad_clip": None, "track_kl": 0,
+    }  # fmt: skip
+    trainer = build(
+        config(**options), model=model, tokenizer=Letters(), task=Taste(), sampler=Multinomial(MultinomialConfig())
+    )
+    list(trainer.train())
+    assert total_variation(start, best) > 0.3
+    print(total_variation(distribution(model), best))
+    assert low <= total_variation(distribution(model), best) < high

@@ -116,7 +116,7 @@ class BestOfN:
         self.source = RolloutSource(
             config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="best-of-n"
         )
-        self.scorer = load_scorer(config.reward_model, model, tokenizer, adapter)
+        self.scorer = load_scorer(config.reward_model, self.source, adapter)
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
         self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)

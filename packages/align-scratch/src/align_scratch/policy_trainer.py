@@ -54,7 +54,7 @@ class PolicyTrainer:
             config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name=self.name
         )
         self.device = self.source.device
-        self.scorer = load_scorer(config.reward_model, model, tokenizer, adapter)
+        self.scorer = load_scorer(config.reward_model, self.source, adapter)
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
         needed = config.kl_coef > 0 or config.track_kl > 0

@@ -82,7 +82,7 @@ class PPO:
             config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="ppo"
         )
         self.device = self.source.device
-        self.scorer = load_scorer(config.reward_model, model, tokenizer, adapter)
+        self.scorer = load_scorer(config.reward_model, self.source, adapter)
         self.values = ValueFunction(model, config.value_trunk)  # V
         policy, values = trainable(model), self.values.parameters()
         self.named = policy | values

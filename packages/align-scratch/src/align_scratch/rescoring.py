@@ -7,18 +7,30 @@ from pathlib import Path
 
 import torch
 
-from align_scratch.protocols import Adapter, Model, Scorer, Tokenizer
+from align_scratch.errors import DoesNotFit
+from align_scratch.protocols import Adapter, Scorer
 from align_scratch.reward_model import RewardModel
+from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts
 from align_scratch.tasks.problems import Score
 
 
-def load_scorer(run: str | None, model: Model, tokenizer: Tokenizer, adapter: Adapter | None) -> Scorer | None:
-    """The reward model of the finished run `run`; None if none is named.
+def load_scorer(run: str | None, source: RolloutSource, adapter: Adapter | None) -> Scorer | None:
+    """The reward model of the finished run `run`, for what `source` samples; None if none is named.
 
-    Raises DoesNotFit if the run has none, or one of another vocabulary; DataError if its files are damaged.
+    Raises DoesNotFit if the run has none, or one of another vocabulary or for shorter texts; DataError if its files are
+    damaged.
     """
-    return None if run is None else RewardModel.load(Path(run), model, tokenizer=tokenizer, adapter=adapter)
+    if run is None:
+        return None
+    scorer = RewardModel.load(Path(run), source.model, tokenizer=source.tokenizer, adapter=adapter)
+    longest = max(map(len, source.prompts.ids)) + source.max_new_tokens
+    if scorer.max_length is not None and longest > scorer.max_length:
+        raise DoesNotFit(
+            f"reward_model: {run} reads {scorer.max_length} tokens at most, but prompt and completion here have up to "
+            f"{longest}: train it with a longer encoder_length, or set a smaller max_new_tokens"
+        )
+    return scorer
 
 
 def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:
