@@ -27,6 +27,7 @@ OWN_COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("scratch_cli.commands.generate:generate", "Continue a prompt with the model of a run."),
     "eval": ("scratch_cli.commands.evaluate:evaluate", "Judge the model of a run on held-out data."),
     "rollouts": ("scratch_cli.commands.rollouts:rollouts", "Show what a run sampled, and what it got for it."),
+    "ablate": ("scratch_cli.commands.ablate:ablate", "Compare options over several seeds, with intervals."),
     "plugins": ("scratch_cli.commands.plugins:plugins", "List the installed parts, and what is broken."),
     "describe": ("scratch_cli.commands.describe:describe", "Show a part's options, ready to paste."),
     "doctor": ("scratch_cli.commands.doctor:doctor", "Look at the environment, and prove what packages claim."),

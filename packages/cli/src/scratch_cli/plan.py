@@ -119,7 +119,7 @@ def make_plan(
     registry: Registry,
     *,
     names: Mapping[str, str | None],
-    toml: Path | None = None,
+    toml: Path | Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
     steps: int | None = None,
     seed: int | None = None,
@@ -130,7 +130,7 @@ def make_plan(
     """Resolve every name, check that the parts fit together, and build every config. Builds no part.
 
     names: kind -> name given by a flag (None: not given; `none`: no such part).
-    toml: a file with sections `run`, the kinds, and `warm_start`.
+    toml: a file with sections `run`, the kinds, and `warm_start`; or what such a file holds.
     sets: texts `kind.field=value`.
     steps, seed, device, data: values of the flags of these names; `steps` is the trainer's, `data` is the field that
         the task was registered with.
@@ -149,7 +149,7 @@ class _Planner:
         self,
         registry: Registry,
         names: Mapping[str, str | None],
-        toml: Path | None,
+        toml: Path | Mapping[str, Any] | None,
         sets: Sequence[str],
         steps: int | None,
         seed: int | None,
@@ -164,9 +164,10 @@ class _Planner:
         self.sets: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         self.flags: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         if toml is not None:
-            for section, values in configs.read_toml(toml).items():
+            tables, where = (toml, "") if isinstance(toml, Mapping) else (configs.read_toml(toml), f"{toml}: ")
+            for section, values in tables.items():
                 if section not in RECORDS:
-                    self.file[_section(section, f"{toml}: ")] = values
+                    self.file[_section(section, where)] = dict(values)
         for text in sets:
             section, dotted, value = configs.parse_set(text)
             section = _section(section, f"--set {text!r}: ")

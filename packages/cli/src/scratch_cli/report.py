@@ -7,7 +7,6 @@ so a hostile completion stays text. Curves are SVG inside the page.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -123,23 +122,12 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _svg(series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """A chart as markup that is safe to stand in the page: no script, no link, no comment."""
-    import xml.etree.ElementTree as ElementTree
+    from scratch_cli import charts
 
-    import pygal
-
-    # pygal adds an import hook for its map plugins, in a form that Python warns about at every later import.
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
-
-    chart = pygal.XY(
+    chart = charts.pygal().XY(
         js=(), width=640, height=300, show_dots=False, show_legend=len(series) > 1, legend_at_bottom=True,
         x_title="step", title=None, no_data_text="",
     )  # fmt: skip
     for name, points in series.items():
         chart.add(name, list(points))
-    root = chart.render_tree()
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == "script" or not isinstance(child.tag, str):  # the latter: comments
-                parent.remove(child)
-    root.attrib.pop("xmlns", None)  # HTML knows what <svg> is
-    return ElementTree.tostring(root, encoding="unicode")
+    return charts.inert(chart, page=True)
