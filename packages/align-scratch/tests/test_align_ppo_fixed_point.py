@@ -165,5 +165,4 @@ def test_with_the_divergence_in_the_reward_the_policy_ends_where_it_is_best(
     )
     list(trainer.train())
     assert total_variation(start, best) > 0.3
-    print(total_variation(distribution(model), best))
     assert low <= total_variation(distribution(model), best) < high

@@ -70,9 +70,13 @@ class RLOO(PolicyTrainer):
             rows = self._judged(rollouts).nonzero()[:, 0]  # (N',)
             for minibatch in split(rows, config.minibatches) * config.epochs_per_batch:
                 weights = row_weights("sum", rollouts.generation.lengths[minibatch])  # w_i = 1 / B
+                # Without an advantage a row adds nothing but its place in B, so nothing is computed for it.
+                some = advantages[minibatch] != 0  # (M,)
                 loss = 0.0
                 for part, weight in zip(
-                    split(minibatch, config.grad_accum_steps), split(weights, config.grad_accum_steps), strict=True
+                    split(minibatch[some], config.grad_accum_steps),
+                    split(weights[some], config.grad_accum_steps),
+                    strict=True,
                 ):
                     # rho_i = pi(o_i | q) / pi_old(o_i | q)
                     log_probs = sequence_log_probs(self.model, rollouts.sequences.select(part), self.source.sampler)
@@ -85,6 +89,8 @@ class RLOO(PolicyTrainer):
                     loss += part_loss.item()
                     below, above = clipped(whole.detach(), advantages[part], config.clip_low, config.clip_high)
                     updates.watch(part, log_ratio, mask[part], below, above)
+                if not some.any():
+                    continue
                 where = f"rloo step {self.step + 1}"
                 grad_norm = update(
                     self.optimizer, self.named, loss=loss, lr=lr, grad_clip=config.grad_clip, where=where
