@@ -43,6 +43,45 @@ def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
     return (unit_length(a) * unit_length(b)).sum(dim=-1).clamp(-1, 1)
 
 
+def compute_embedding_similarity(e1: Tensor, e2: Tensor) -> Tensor:
+    """The cosine of each vector of `e1` with each of `e2`, differentiable; 0 where one is zero, never NaN.
+
+    (D,) and (D,) -> (); (D,) and (M, D) -> (M,); (N, D) and (D,) -> (N,); (N, D) and (M, D) -> (N, M). float16 and
+    bfloat16 are summed in float32. `cosine_similarity` compares vectors two by two. ValueError for other shapes.
+    """
+    if e1.dim() not in (1, 2) or e2.dim() not in (1, 2) or e1.shape[-1] != e2.shape[-1]:
+        raise ValueError(
+            f"e1, e2: got shapes {tuple(e1.shape)} and {tuple(e2.shape)}, must be (D,) or (N, D) with the same D: they "
+            "are one vector or several"
+        )
+    a, b = unit_length(e1), unit_length(e2)
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return (a.to(dtype) @ b.to(dtype).mT if b.dim() == 2 else a.to(dtype) @ b.to(dtype)).clamp(-1, 1)
+
+
+def find_nearest_embeddings(
+    query: Tensor, embeddings: Tensor, top_k: int = 5, exclude_indices: Collection[int] = ()
+) -> Neighbours | list[Neighbours]:
+    """The rows of `embeddings` (V, D) nearest to `query` by cosine: (row, cosine), best first, ties by row.
+
+    `query` (D,) gives one answer, (B, D) a list of B, each exactly what that query alone would give. Fewer than `top_k`
+    if there are no more. `exclude_indices`: rows that are no answer, such as that of the query itself. For many
+    questions to one table keep a `VectorIndex`. ValueError for shapes that do not fit, values that are not finite,
+    `top_k` below 1 and rows that are not there.
+    """
+    if query.dim() not in (1, 2) or embeddings.dim() != 2 or query.shape[-1] != embeddings.shape[-1]:
+        raise ValueError(
+            f"query, embeddings: got shapes {tuple(query.shape)} and {tuple(embeddings.shape)}, must be (D,) or (B, D) "
+            "and (V, D): they are compared number by number"
+        )
+    if not bool(query.isfinite().all()):
+        raise ValueError("query: has a value that is not a finite number")
+    queries = query.reshape(-1, query.shape[-1])  # (B, D)
+    left_out = [exclude_indices] * len(queries)
+    answers = VectorIndex(embeddings).nearest(queries, topn=top_k, exclude=left_out)
+    return answers if query.dim() == 2 else answers[0]
+
+
 class VectorIndex:
     """Answers questions about a table of vectors.
 
