@@ -157,7 +157,8 @@ def test_with_the_divergence_in_the_reward_the_policy_ends_where_it_is_best(
     scores = torch.tensor([score(Letters().decode_batch([row])[0]) for row in completions()], dtype=torch.float64)
     best = optimum(start, scores, beta)
     options = {
-        "steps": 120 if build is not REINFORCE else 180, "prompts_per_step": 32, "group_size": 8, "lr": 0.05, "min_lr_ratio": 0.02, "warmup_steps": 0,
+        "steps": 180 if build is REINFORCE else 120, "prompts_per_step": 32, "group_size": 8, "warmup_steps": 0,
+        "lr": 0.05, "min_lr_ratio": 0.02,
         "kl_coef": beta, "max_new_tokens": T, "grad_clip": None, "track_kl": 0,
     }  # fmt: skip
     trainer = build(
