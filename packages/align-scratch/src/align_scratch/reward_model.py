@@ -48,7 +48,8 @@ class RewardModel(nn.Module):
         super().__init__()
         self.body, self.kind, self.width, self.about = body, kind, width, dict(about)
         device = next(body.parameters()).device
-        self.head: nn.Linear = nn.utils.skip_init(nn.Linear, width, 1)  # draws no random numbers of others
+        with torch.random.fork_rng(devices=[]):  # nn.Linear draws, and nobody else's numbers are to change for it
+            self.head = nn.Linear(width, 1)
         # Scores near 0 with a spread near 1 at the start (Stiennon et al. 2020, arXiv:2009.01325).
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():

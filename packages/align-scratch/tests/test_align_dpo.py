@@ -1,0 +1,462 @@
+"""Trainer `dpo`: every loss learns, resumes and splits; the reference in all forms; sampled pairs; bad input."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from align_scratch.config.dpo import LOSSES, WITHOUT_REFERENCE, DPOConfig
+from align_scratch.dpo import DPO
+from align_scratch.errors import CheckerFailed, DataError, DoesNotFit
+from align_scratch.preference_data import (
+    best_and_worst,
+    encode_pairs,
+    labelled_from_pairs,
+    with_others,
+)
+from align_scratch.preference_losses import Side, preference_loss
+from align_scratch.preference_scoring import score_rows
+from align_scratch.scoring import sequence_log_probs
+from align_scratch.tasks.problems import Example, Pair, Score
+from inference_scratch.config import MultinomialConfig
+from inference_scratch.samplers import Multinomial
+from inference_scratch.score import pack
+
+SMALL = {"steps": 4, "batch_size": 6, "warmup_steps": 0, "eval_pairs": 8, "lr": 5e-3}
+SAMPLED = {"pairs": "sampled", "prompts_per_sampling": 6, "group_size": 4, "max_new_tokens": 4, "resample_every": 2}
+
+
+class Tasks:
+    """Twenty prompts, of which the letter is wanted back; what is rejected is another one, and longer."""
+
+    def __init__(self, **changed: Any) -> None:
+        self.changed = changed
+
+    def examples(self, split: str) -> list[Example]:
+        letters = "abcdefghijklmnop" if split == "train" else "qrst"
+        return [Example(f"{letter} =", f" {letter}", f" {letter}") for letter in letters]
+
+    def check(self, example: Example, completion: str) -> Score:
+        reward = sum(c == " " for c in completion[:4]) / 4 + float(completion == example.answer)
+        return Score(reward=reward, correct=completion == example.answer, parts={"toy": reward})
+
+    def pairs(self, split: str) -> list[Any]:
+        if "pairs" in self.changed:
+            return self.changed["pairs"]
+        return [Pair(e.prompt, e.answer, " 12") for e in self.examples(split)]
+
+
+class PairsOnly:
+    def __init__(self, pairs: list[Any] | None = None) -> None:
+        self.given = pairs
+
+    def pairs(self, split: str) -> list[Any]:
+        return Tasks().pairs(split) if self.given is None else self.given
+
+
+class Labelled:
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def labelled(self, split: str) -> list[Any]:
+        return self.items
+
+
+def item(prompt: Any, completion: Any, label: Any) -> Any:
+    return SimpleNamespace(prompt=prompt, completion=completion, label=label)
+
+
+@pytest.fixture
+def build(parts: Callable[..., dict[str, Any]]) -> Callable[..., DPO]:
+    def make(
+        seed: int = 0, task: Any = None, dropout: float = 0.0, given: dict[str, Any] | None = None, **options: Any
+    ) -> DPO:
+        made = parts(task or Tasks(), seed=seed, dropout=dropout) | (given or {})
+        return DPO(DPOConfig(**(SMALL | options)), **made)
+
+    return make
+
+
+# --- every loss
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_every_loss_learns_to_prefer_the_chosen(build: Callable[..., DPO], loss_type: str) -> None:
+    trainer = build(loss_type=loss_type, steps=25)
+    before = trainer.evaluate()
+    first, *_, last = trainer.train()
+    after = trainer.evaluate()
+    assert last["loss"] < first["loss"]
+    assert after["margin"] > before["margin"]
+    assert last["rewards/margins"] > first["rewards/margins"]
+    if loss_type not in WITHOUT_REFERENCE:
+        assert before["accuracy"] == 0.5  # a tie everywhere, at the reference
+        assert before["margin"] == 0
+        assert first["rewards/chosen"] == first["rewards/rejected"] == 0
+    assert after["accuracy"] >= 0.9
+    assert {"greedy", "sampled", "reward", "pairs"} <= after.keys()
+
+
+STARTS = {
+    "sigmoid": math.log(2), "hinge": 1.0, "ipo": 25.0, "cdpo": math.log(2), "robust": math.log(2),
+    "sigmoid_norm": math.log(2), "apo_zero": 1.0, "sppo_hard": 50.0, "kto": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss_type", STARTS)
+def test_the_first_loss_is_known(build: Callable[..., DPO], loss_type: str) -> None:
+    assert next(iter(build(loss_type=loss_type).train()))["loss"] == pytest.approx(STARTS[loss_type], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+@pytest.mark.parametrize("parts_", [2, 5])
+def test_the_split_changes_nothing(build: Callable[..., DPO], loss_type: str, parts_: int) -> None:
+    # A second step, since at the reference some gradients and numbers are alike for any split.
+    options: dict[str, Any] = {"loss_type": loss_type, "nll_coef": None if loss_type == "kto" else 0.3}
+    whole, pieces = build(**options), build(**options, grad_accum_steps=parts_)
+    for a, b in zip(whole.train(), pieces.train(), strict=True):
+        for name, value in a.items():
+            if not name.startswith("time/"):
+                assert b[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
+    for one, other in zip(whole.named.values(), pieces.named.values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "kto", "orpo"])
+@pytest.mark.parametrize("options", [{}, {"precompute_ref_log_probs": True}, SAMPLED], ids=["task", "known", "sampled"])
+def test_resume_is_bit_equal(build: Callable[..., DPO], resume: Any, loss_type: str, options: dict[str, Any]) -> None:
+    if loss_type == "orpo" and "precompute_ref_log_probs" in options:
+        pytest.skip("orpo has no reference to ask before training")
+
+    def make(seed: int) -> DPO:
+        trainer = build(loss_type=loss_type, dropout=0.2, disable_dropout=False, **options)
+        if seed:
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.add_(0.1)
+        return trainer
+
+    for k in (1, 2, 3):
+        resume(make, k, 4)
+
+
+def test_rows_and_padding_have_no_order(build: Callable[..., DPO]) -> None:
+    """The loss of a batch is that of its pairs, each alone."""
+    trainer = build()
+    pairs = trainer.rows
+    batch = pairs.batch([3, 0, 5], "cpu")
+    scored = score_rows(trainer.model, batch, trainer.sampler)
+    for place, row in enumerate([3, 0, 5]):
+        alone = score_rows(trainer.model, pairs.batch([row], "cpu"), trainer.sampler)
+        torch.testing.assert_close(alone.log_probs, scored.log_probs[[place, place + 3]])
+        torch.testing.assert_close(alone.logits, scored.logits[[place, place + 3]])
+
+
+def test_a_step_is_the_loss_written_out(build: Callable[..., DPO]) -> None:
+    """One gradient of the trainer against one forward pass a completion and the loss, with nll and smoothing."""
+    trainer = build(
+        loss_type="cdpo", label_smoothing=0.2, nll_coef=0.5, beta=0.3, steps=1, grad_clip=None, batch_size=16
+    )
+    reference = copy.deepcopy(trainer.model)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05)
+    twin = copy.deepcopy(trainer.model)
+    metrics = next(iter(trainer.train()))
+
+    def log_prob(model: Any, prompt: list[int], completion: list[int]) -> torch.Tensor:
+        logits = model(torch.tensor([prompt + completion]))[0, len(prompt) - 1 : -1]
+        return logits.log_softmax(-1)[range(len(completion)), completion].sum()
+
+    loss, nll, tokens = torch.zeros(()), torch.zeros(()), 0
+    for prompt, chosen, rejected in zip(trainer.rows.prompts, trainer.rows.chosen, trainer.rows.rejected, strict=True):
+        sides = [
+            Side(
+                log_probs=log_prob(twin, prompt, side)[None],
+                reference=log_prob(reference, prompt, side).detach()[None],
+                lengths=torch.tensor([len(side)]),
+            )
+            for side in (chosen, rejected)
+        ]
+        loss = loss + preference_loss("cdpo", *sides, beta=0.3, label_smoothing=0.2).sum() / 16
+        nll, tokens = nll - sides[0].log_probs.sum(), tokens + len(chosen)
+    loss = loss + 0.5 * nll / tokens
+    loss.backward()
+    assert metrics["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
+    norm = torch.stack([p.grad.norm() for p in twin.parameters() if p.grad is not None]).norm()
+    assert metrics["grad_norm"] == pytest.approx(float(norm), rel=1e-3)
+
+
+def test_mean_logits_are_noted_once(toy_model: Any) -> None:
+    torch.manual_seed(0)
+    model = toy_model(39)
+    batch = pack([[5, 6], [7]], [[4, 0], [3, 2, 0]])
+    scored = score_rows(model, batch, None)
+    logits = model(batch.ids, lengths=torch.tensor([4, 4]))
+    wanted = torch.stack((logits[0, 1:3].mean(-1).sum(), logits[1, 0:3].mean(-1).sum()))
+    torch.testing.assert_close(scored.logits, wanted.detach())
+    torch.testing.assert_close(scored.log_probs, sequence_log_probs(model, batch, None).sum(1))
+    scored.log_probs.sum().backward()
+
+
+# --- the reference
+
+
+def test_a_reference_known_before_is_the_reference_asked(build: Callable[..., DPO]) -> None:
+    for loss_type in ("sigmoid", "kto"):
+        asked, known = build(loss_type=loss_type), build(loss_type=loss_type, precompute_ref_log_probs=True)
+        assert known.reference.policy.copy is None
+        assert asked.reference.policy.copy is not None
+        for a, b in zip(asked.train(), known.train(), strict=True):
+            for name in ("loss", "rewards/chosen", "rewards/margins", "grad_norm"):
+                assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-5), name
+        assert asked.evaluate()["margin"] == pytest.approx(known.evaluate()["margin"], rel=1e-3, abs=1e-5)
+
+
+def test_losses_without_a_reference_keep_none(build: Callable[..., DPO]) -> None:
+    trainer = build(loss_type="simpo")
+    assert trainer.reference.policy.copy is None
+    list(trainer.train())
+    assert trainer.state_dict()["reference"] == {"policy": {}, "known": {}}
+
+
+class Shifted:
+    """An adapter as trainers see one: what it adds to the head's bias can be left out for a while."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        self.base = model.out.bias.detach().clone()
+        model.out.bias.requires_grad_(True)
+
+    @contextmanager
+    def disabled(self):
+        now = self.model.out.bias.detach().clone()
+        with torch.no_grad():
+            self.model.out.bias.copy_(self.base)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self.model.out.bias.copy_(now)
+
+
+def test_an_adapter_is_its_own_reference(build: Callable[..., DPO], parts: Any) -> None:
+    made = parts(Tasks())
+    trainer = DPO(DPOConfig(**SMALL), **made, adapter=Shifted(made["model"]))
+    assert trainer.reference.policy.copy is None
+    assert list(trainer.named) == ["out.bias"]
+    first, *_, last = trainer.train()
+    assert first["loss"] == pytest.approx(math.log(2))
+    assert last["loss"] < first["loss"]
+
+
+def test_a_reference_of_another_vocabulary_is_refused(build: Callable[..., DPO], toy_model: Any) -> None:
+    with pytest.raises(DoesNotFit, match="reference_model: has a vocabulary of 39, the policy one of 40"):
+        build(given={"reference_model": toy_model(39)})
+    other = toy_model(40)
+    trainer = build(given={"reference_model": other})
+    assert next(iter(trainer.train()))["rewards/chosen"] != 0
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+
+
+def test_a_finished_run_is_judged_against_where_it_began(build: Callable[..., DPO], tmp_path: Path) -> None:
+    trainer = build()
+    list(trainer.train())
+    wanted = trainer.evaluate()
+    trainer.save(tmp_path)
+    again = build(given={"model": copy.deepcopy(trainer.model)})  # its reference would be the policy as it ended
+    again.load(tmp_path)
+    assert again.evaluate() == wanted
+    with pytest.raises(DataError, match=r"must be finite numbers \(3, 2\)"):
+        build(eval_pairs=3).load(tmp_path)
+    (tmp_path / "reference.safetensors").write_bytes(b"\x80\x04N.")
+    with pytest.raises(DataError, match="not readable"):
+        build().load(tmp_path)
+
+
+# --- pairs from samples
+
+
+def test_the_best_and_the_worst_of_a_group() -> None:
+    rewards = torch.tensor([[0.0, 1.0, float("nan"), 0.5], [1.0, 1.0, 1.0, 1.0], [float("nan")] * 4, [2.0, 1, 1, 2]])
+    ids = torch.arange(16)[:, None] + torch.tensor([[100, 200, 300]])
+    sequences = SimpleNamespace(ids=ids, prompt_lengths=torch.ones(16), completion_lengths=torch.tensor([1, 2] * 8))
+    rollouts: Any = SimpleNamespace(rewards=rewards, sequences=sequences, group_size=4)
+    rows, roles = best_and_worst(rollouts)
+    assert roles.tolist() == [[-1, 1, 0, 0], [0] * 4, [0] * 4, [1, -1, 0, 0]]
+    assert rows.prompts == [[101], [112]]
+    assert rows.chosen == [[201, 301], [212]]
+    assert rows.rejected == [[200], [213, 313]]
+    assert rows.equal == 2
+
+
+def test_samples_are_drawn_when_due_and_recorded(build: Callable[..., DPO]) -> None:
+    trainer = build(**SAMPLED)
+    steps, roles = [], []
+    for metrics in trainer.train():
+        if "reward" in metrics:
+            steps.append(metrics["step"])
+        roles.append([rollout["advantage"] for rollout in trainer.last_rollouts()])
+    assert steps == [1, 3]
+    assert [len(rows) for rows in roles] == [24, 0, 24, 0]
+    assert set(roles[0]) <= {1.0, -1.0, 0.0}
+    assert roles[0].count(1.0) == roles[0].count(-1.0) > 0
+    once = build(**SAMPLED | {"resample_every": None, "precompute_ref_log_probs": True})
+    assert sum("reward" in metrics for metrics in once.train()) == 1
+    assert not hasattr(build(), "last_rollouts")
+
+
+def test_sampled_pairs_raise_the_reward(build: Callable[..., DPO]) -> None:
+    trainer = build(**SAMPLED | {"steps": 40, "prompts_per_sampling": 16, "batch_size": 16, "lr": 1e-2})
+    before = trainer.evaluate()["reward"]
+    list(trainer.train())
+    assert trainer.evaluate()["reward"] > before + 0.2
+
+
+def test_samples_that_are_all_alike_teach_nothing(build: Callable[..., DPO]) -> None:
+    class Flat(Tasks):
+        def check(self, example: Example, completion: str) -> Score:
+            return Score(reward=0.0, correct=False)
+
+    with pytest.raises(CheckerFailed, match=r"in none of 6 groups .* longer warm start"):
+        next(iter(build(task=Flat(), **SAMPLED).train()))
+
+
+def test_once_all_are_right_it_goes_on_with_what_it_has(build: Callable[..., DPO]) -> None:
+    class Fades(Tasks):
+        calls = 0
+
+        def check(self, example: Example, completion: str) -> Score:
+            Fades.calls += 1
+            reward = Tasks.check(self, example, completion).reward if Fades.calls <= 24 else 0.0
+            return Score(reward=reward, correct=False)
+
+    metrics = list(build(task=Fades(), **SAMPLED).train())
+    assert [row.get("pairs") for row in metrics][2] == 0
+    assert len(metrics) == 4
+
+
+# --- kto
+
+
+def test_other_completions_belong_to_other_prompts(tokenizer: Any) -> None:
+    pairs = encode_pairs(Tasks().pairs("train"), tokenizer, max_length=64, what="task")
+    rows = with_others(labelled_from_pairs(pairs), max_length=64, what="task")
+    assert rows.desirable[:4] == [True, False, True, False]
+    for prompt, other in zip(rows.prompts, rows.others, strict=True):
+        owners = [p for p, c in zip(rows.prompts, rows.completions, strict=True) if c == other]
+        assert any(owner != prompt for owner in owners)
+
+
+def test_kto_takes_single_completions(build: Callable[..., DPO]) -> None:
+    items = [item(f"{n} =", f" {n}" if n % 2 else " a", bool(n % 2)) for n in range(12)]
+    trainer = build(task=Labelled(items), loss_type="kto", steps=20)
+    first, *_, last = trainer.train()
+    assert first["kl"] == 0
+    assert last["loss"] < first["loss"]
+    assert "rewards/accuracies" not in last
+    result = trainer.evaluate()
+    assert result["accuracy"] > 0.9
+    assert set(result) == {"accuracy", "margin", "pairs"}
+
+
+def test_one_class_only_is_said(build: Callable[..., DPO]) -> None:
+    items = [item(f"{n} =", f" {n}", True) for n in range(6)]
+    with pytest.warns(UserWarning, match="every row is desirable"):
+        trainer = build(task=Labelled(items), loss_type="kto")
+    metrics = next(iter(trainer.train()))
+    assert metrics["rewards/rejected"] is None
+    assert metrics["rewards/margins"] is None
+    assert trainer.evaluate()["accuracy"] is None
+
+
+def test_one_prompt_has_no_others(build: Callable[..., DPO]) -> None:
+    with pytest.raises(DoesNotFit, match="all rows have one prompt"):
+        build(task=Labelled([item("1 =", " 1", True), item("1 =", " 2", False)]), loss_type="kto")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (item("1 =", " 1", 1), "item 2: label is 1, must be bool"),
+        (item("1 =", " 1", "True"), "item 2: label is 'True'"),
+        (item("1 =", None, True), "item 2: completion is None"),
+        (item("", " 1", True), "item 2: its prompt has no tokens"),
+    ],
+)
+def test_a_wrong_label_is_named(build: Callable[..., DPO], wrong: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build(task=Labelled([item("3 =", " 3", True), wrong]), loss_type="kto")
+
+
+# --- what does not fit
+
+
+def test_pairs_that_say_nothing_are_left_out(build: Callable[..., DPO]) -> None:
+    pairs = [Pair("1 =", " 1", " 2"), Pair("1 =", " 1", " 1"), Pair("1" * 70, " 1", " 2")]
+    with pytest.warns(UserWarning, match="left out 1 with equal sides and 1 that do not fit"):
+        trainer = build(task=PairsOnly(pairs), batch_size=1)
+    assert len(list(trainer.train())) == 4
+    with pytest.raises(DataError, match="pair 1: has no rejected"):
+        build(task=PairsOnly([SimpleNamespace(prompt="1 =", chosen=" 1")]))
+
+
+def test_tasks_that_lack_what_is_needed(build: Callable[..., DPO]) -> None:
+    class Nothing:
+        pass
+
+    with pytest.raises(DoesNotFit, match="task: has no pairs"):
+        build(task=Nothing())
+    with pytest.raises(DoesNotFit, match="task: cannot mark completions"):
+        build(task=PairsOnly(), **SAMPLED)
+    result = build(task=PairsOnly()).evaluate()
+    assert set(result) == {"accuracy", "margin", "pairs"}
+    assert build(task=PairsOnly()).samples(3) == []
+
+
+def test_the_samplers_distribution_is_the_policy(build: Callable[..., DPO]) -> None:
+    """At another temperature another distribution is tuned: the one that is sampled from."""
+    losses = [
+        list(build(given={"sampler": Multinomial(MultinomialConfig(temperature=t))}, steps=2).train())[1]["loss"]
+        for t in (1.0, 0.5)
+    ]
+    assert losses[0] != pytest.approx(losses[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss_type": "dpo"}, "loss_type: got 'dpo', must be one of sigmoid"),
+        ({"label_smoothing": 0.1}, "label_smoothing: got 0.1, must be none with loss_type sigmoid"),
+        ({"loss_type": "robust", "label_smoothing": 0.5}, "label_smoothing: got 0.5, must be at least 0 and below"),
+        ({"beta": 0.0}, "beta: got 0.0, must be positive"),
+        ({"beta": math.nan}, "beta: got nan"),
+        ({"loss_type": "kto", "f_divergence_type": "forward_kl"}, "f_divergence_type: got 'forward_kl', must be rev"),
+        ({"loss_type": "kto", "nll_coef": 1.0}, "nll_coef: got 1.0, must be 0 or none"),
+        ({"loss_type": "orpo", "precompute_ref_log_probs": True}, "precompute_ref_log_probs: got True, must be false"),
+        ({"pairs": "sampled", "precompute_ref_log_probs": True}, "set resample_every=none"),
+        ({"group_size": 1}, "group_size: got 1, must be at least 2"),
+        ({"pairs": "mine"}, "pairs: got 'mine'"),
+        ({"batch_size": 2, "grad_accum_steps": 3}, "grad_accum_steps: got 3"),
+    ],
+)
+def test_options_that_make_no_sense(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DPOConfig(**wrong)
+
+
+def test_defaults_that_depend_on_the_loss() -> None:
+    assert [DPOConfig(loss_type=name).used_beta for name in ("sigmoid", "simpo")] == [0.1, 2.0]
+    assert [DPOConfig(loss_type=name).used_smoothing for name in ("sigmoid", "cdpo")] == [0.0, 0.1]
+    assert [DPOConfig(loss_type=name).used_nll_coef for name in ("sigmoid", "orpo")] == [0.0, 1.0]
+    assert DPOConfig(loss_type="orpo", nll_coef=0.2).used_nll_coef == 0.2
