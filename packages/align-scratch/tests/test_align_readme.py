@@ -13,7 +13,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_python_blocks_run(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) >= 4
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
         capture_output=True,
@@ -27,3 +27,5 @@ def test_python_blocks_run(tmp_path: Path) -> None:
     assert "position 2: got '3', expected '2'" in result.stdout
     assert "before" in result.stdout
     assert "after" in result.stdout
+    assert "broken.jsonl, line 1001, column 20: not JSON: unterminated string" in result.stdout
+    assert "{'starts_high/none': 1}" in result.stdout
