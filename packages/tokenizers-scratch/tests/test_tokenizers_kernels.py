@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import random
 from collections import Counter
 from functools import cache
@@ -26,8 +25,7 @@ from tokenizers_scratch.kernels.words import LONGEST
 from tokenizers_scratch.patterns import PATTERNS
 from tokenizers_scratch.utf8 import text_to_bytes
 
-EXAMPLES = int(os.environ.get("SCRATCH_EXAMPLES", "200"))
-thorough = settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+thorough = settings.get_profile("tokenizers")
 
 TRICKY = st.text(
     st.sampled_from("aZsdmtlvreSLſ'’1²Ⅷ!.世é \t\n\r\x0b\x1c\x85\u00a0\u3000\x00\ud800\udfff👍\u200d"), max_size=60

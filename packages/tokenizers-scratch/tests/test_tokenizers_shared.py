@@ -6,7 +6,7 @@ import copy
 import tracemalloc
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizers_scratch.bpe import BPETokenizer
@@ -14,7 +14,6 @@ from tokenizers_scratch.byte import ByteTokenizer
 from tokenizers_scratch.char import CharTokenizer
 from tokenizers_scratch.config import BPEConfig, ByteConfig, CharConfig
 from tokenizers_scratch.errors import EmptyCorpusError, UnknownIdError
-from tokenizers_scratch.utf8 import text_to_bytes
 
 CORPUS = ["Fair is foul, and foul is fair: hover through the fog and filthy air.", "ďábelské 👍 世界\r\n\x00\ud800"] * 3
 CONFIGS = {"byte": ByteConfig(), "char": CharConfig(), "bpe": BPEConfig(vocab_size=330)}
@@ -36,35 +35,6 @@ def any_ids(tokenizer):
     return st.lists(st.integers(0, tokenizer.vocab_size - 1))
 
 
-@each_lossless
-@given(text=TEXT)
-@example(text="\x00 \ud83d\ude00\udfff\r\n\ufffd<EOS>")
-@settings(deadline=None, derandomize=True, max_examples=300)
-def test_every_text_comes_back(tokenizer, text):
-    assert tokenizer.lossless
-    ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == text
-    assert tokenizer.decode(ids, skip_special=False) == text
-    assert tokenizer.decode_bytes(ids) == text_to_bytes(text)
-    assert all(0 <= i < tokenizer.vocab_size for i in ids)
-    assert not set(ids) & set(tokenizer.special_tokens.values())
-
-
-@each_lossless
-@given(data=st.binary())
-@settings(deadline=None, derandomize=True)
-def test_all_bytes_can_be_spelled(tokenizer, data):
-    id_of = {token: i for i, token in tokenizer.vocab.items()}
-    assert tokenizer.decode_bytes([id_of[bytes((byte,))] for byte in data]) == data
-
-
-@each_tokenizer
-@given(chunks=st.lists(TEXT))
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_chunked_equals_whole(tokenizer, chunks):
-    assert list(tokenizer.encode_iterable(chunks)) == tokenizer.encode("".join(chunks))
-
-
 @each_tokenizer
 @given(texts=st.lists(TEXT))
 @settings(deadline=None, derandomize=True)
@@ -75,18 +45,6 @@ def test_a_batch_is_its_rows(tokenizer, texts):
     assert tokenizer.decode_batch(iter(rows), skip_special=False) == [
         tokenizer.decode(row, skip_special=False) for row in rows
     ]
-
-
-@each_tokenizer
-@given(data=st.data(), skip=st.booleans())
-@settings(deadline=None, derandomize=True, max_examples=300)
-def test_a_stream_says_what_decode_says(tokenizer, data, skip):
-    pushes = data.draw(st.lists(any_ids(tokenizer)))
-    decoder = tokenizer.stream_decoder(skip_special=skip)
-    pieces = [decoder.push(ids) for ids in pushes]
-    pieces.append(decoder.flush())
-    assert "".join(pieces) == tokenizer.decode([i for ids in pushes for i in ids], skip_special=skip)
-    assert decoder.flush() == ""
 
 
 @each_lossless
@@ -121,18 +79,6 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     loaded.save(tmp_path / "again")
     (file,) = (tmp_path / "again").iterdir()
     assert file.read_bytes() == (tmp_path / "new" / "folder" / file.name).read_bytes()
-
-
-@given(texts=st.lists(TEXT, min_size=1), name=st.sampled_from(list(CLASSES)))
-@settings(deadline=None, derandomize=True, max_examples=150)
-def test_saved_and_loaded_is_the_same_whatever_was_learned(tmp_path_factory, texts, name):
-    directory = tmp_path_factory.mktemp("tokenizer")
-    config = BPEConfig(vocab_size=290, min_frequency=1) if name == "bpe" else CONFIGS[name]
-    tokenizer = CLASSES[name].train([*texts, "x"], config)
-    tokenizer.save(directory)
-    loaded = CLASSES[name].load(directory)
-    assert loaded.vocab == tokenizer.vocab
-    assert loaded.encode_batch(texts) == tokenizer.encode_batch(texts)
 
 
 @each_tokenizer

@@ -17,11 +17,12 @@ from tokenizers_scratch.special_tokens import SpecialTokens
 from tokenizers_scratch.vocabulary import cover, extract_unique_chars
 from tokenizers_scratch.wordpiece import count_bert_words
 
+THOROUGH = settings.get_profile("tokenizers")
 TEXTS = st.lists(st.text(st.sampled_from("ab  é世\ud800\n<S>\x0b")), max_size=8)
 
 
 @given(texts=TEXTS, room=st.sampled_from([1, 2, 8]))
-@settings(deadline=None, derandomize=True, max_examples=300)
+@THOROUGH
 def test_kernels_count_what_a_counter_counts(texts, room):
     pytest.importorskip("numba", reason="the kernels are numba's")
     from tokenizers_scratch.kernels.parts import PartCounter
@@ -33,7 +34,7 @@ def test_kernels_count_what_a_counter_counts(texts, room):
 
 
 @given(texts=TEXTS, window=st.integers(1, 12), few=st.sampled_from([0, 20, 10**6]))
-@settings(deadline=None, derandomize=True, max_examples=200)
+@THOROUGH
 def test_windows_and_batches_change_nothing(texts, window, few):
     special = SpecialTokens({"<S>": 0})
     rules = SentencePieceText("nmt_nfkc", remove_extra_whitespaces=True)

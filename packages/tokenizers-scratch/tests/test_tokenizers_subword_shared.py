@@ -81,22 +81,6 @@ def train(name, texts, **changes):
 
 
 @each_tokenizer
-@given(text=TEXT)
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_what_comes_back_stays_and_plain_text_gives_no_special_token(tokenizer, text):
-    ids = tokenizer.encode(text)
-    assert all(type(i) is int and 0 <= i < tokenizer.vocab_size for i in ids)
-    assert not set(ids) & (set(tokenizer.special_tokens.values()) - {tokenizer.unk_id})
-    once = tokenizer.decode(ids)
-    if tokenizer.unk_id not in ids or not tokenizer.kind.startswith("sentencepiece"):
-        assert tokenizer.decode(tokenizer.encode(once)) == once
-    if tokenizer.kind == "unigram" and tokenizer.byte_ids:
-        assert once == text
-    if tokenizer is TOKENIZERS["sentencepiece"] or tokenizer is TOKENIZERS["sentencepiece-bpe"]:
-        assert once == text.replace("\u2581", " ")
-
-
-@each_tokenizer
 def test_special_tokens_are_text_unless_allowed(tokenizer):
     special = set(tokenizer.special_tokens.values()) - {tokenizer.unk_id}
     names = list(tokenizer.special_tokens)
@@ -113,34 +97,12 @@ def test_special_tokens_are_text_unless_allowed(tokenizer):
 
 
 @each_tokenizer
-@given(chunks=st.lists(TEXT))
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_chunked_equals_whole(tokenizer, chunks):
-    assert list(tokenizer.encode_iterable(chunks)) == tokenizer.encode("".join(chunks))
-    ids = list(tokenizer.encode_iterable(chunks, allowed_special="all"))
-    assert ids == tokenizer.encode("".join(chunks), allowed_special="all")
-
-
-@each_tokenizer
 @given(texts=st.lists(TEXT))
 @settings(deadline=None, derandomize=True, max_examples=50)
 def test_a_batch_is_its_rows(tokenizer, texts):
     rows = tokenizer.encode_batch(texts)
     assert rows == [tokenizer.encode(text) for text in texts]
     assert tokenizer.decode_batch(rows) == [tokenizer.decode(row) for row in rows]
-
-
-@each_tokenizer
-@given(data=st.data(), skip=st.booleans())
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_a_stream_says_what_decode_says(tokenizer, data, skip):
-    ids = st.lists(st.integers(0, tokenizer.vocab_size - 1))
-    decoder = tokenizer.stream_decoder(skip_special=skip)
-    for _ in range(2):  # flush starts afresh
-        pushes = data.draw(st.lists(ids))
-        pieces = [decoder.push(ids) for ids in pushes]
-        pieces.append(decoder.flush())
-        assert "".join(pieces) == tokenizer.decode([i for ids in pushes for i in ids], skip_special=skip)
 
 
 @each_tokenizer
@@ -167,20 +129,6 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     loaded.save(tmp_path / "again")
     (file,) = (tmp_path / "again").iterdir()
     assert file.read_bytes() == (tmp_path / "new" / "folder" / file.name).read_bytes()
-
-
-@each_part
-@given(texts=st.lists(TEXT, min_size=1, max_size=4))
-@settings(deadline=None, derandomize=True, max_examples=40)
-def test_whatever_was_learned_can_be_saved_and_does_not_depend_on_order(tmp_path_factory, name, texts):
-    texts = [*texts, "fair is fair"]
-    tokenizer = train(name, texts)
-    assert train(name, iter(texts[::-1])).vocab == tokenizer.vocab
-    directory = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.save(directory)
-    loaded = PARTS[name][0].load(directory)
-    assert loaded.vocab == tokenizer.vocab
-    assert loaded.encode_batch(texts) == tokenizer.encode_batch(texts)
 
 
 @each_tokenizer
@@ -299,23 +247,6 @@ def test_any_damage_is_refused_or_harmless(tokenizer, tmp_path):
         except TokenizerFileError:
             continue
         loaded.decode(loaded.encode("fair is foul <PAD>"))
-
-
-@each_tokenizer
-@given(text=TEXT)
-@settings(deadline=None, derandomize=True, max_examples=150)
-def test_offsets_go_forward_within_the_text(tokenizer, text):
-    for allowed in ("none", "all"):
-        ids, spans = tokenizer.encode_with_offsets(text, allowed_special=allowed)
-        assert ids == tokenizer.encode(text, allowed_special=allowed)
-        assert len(spans) == len(ids)
-        assert all(0 <= start <= end <= len(text) for start, end in spans)
-        starts = [start for start, end in spans if start < end]
-        assert starts == sorted(starts)
-    if tokenizer.kind in ("unigram", "sentencepiece") and tokenizer.byte_ids and tokenizer.special_tokens:
-        covered = {place for start, end in tokenizer.offsets(text) for place in range(start, end)}
-        if tokenizer is not TOKENIZERS["sentencepiece-nmt"]:
-            assert covered == set(range(len(text)))
 
 
 @each_tokenizer

@@ -23,7 +23,7 @@ from tokenizers_scratch.unigram_train import learn_unigram
 from tokenizers_scratch.vocabulary import cover
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=300)
+PROPERTY = settings.get_profile("tokenizers")
 
 
 def all_segmentations(word, log_p):

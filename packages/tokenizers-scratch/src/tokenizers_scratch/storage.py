@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ VERSION = 1
 MAX_BYTES = 64 * 2**20
 """What is larger is refused unread; 200,000 tokens with their merges need about a fifth of it."""
 
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _COMMON_KEYS = frozenset({"format", "version", "type", "special_tokens", "roles"})
 
 
@@ -44,14 +46,18 @@ def write_tokenizer(directory: Path, kind: str, special_tokens: SpecialTokens, b
 def save_tokenizer_data(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON object in one step: whoever reads the file finds the old content or the new."""
     unfinished = path.with_suffix(".tmp")
-    # ASCII escapes also carry lone surrogates, which a `char` alphabet may hold.
-    unfinished.write_text(json.dumps(data, ensure_ascii=True, indent=0) + "\n", encoding="ascii", newline="\n")
+    text = json.dumps(data, ensure_ascii=False, indent=0)
+    # ASCII escapes also carry lone surrogates, which a `char` alphabet may hold. But two that make a pair would come
+    # back as the character they stand for in UTF-16, unless they are written as they are.
+    if not _SURROGATE_PAIR.search(text):
+        text = json.dumps(data, ensure_ascii=True, indent=0)
+    unfinished.write_bytes((text + "\n").encode("utf-8", "surrogatepass"))
     os.replace(unfinished, path)
 
 
 def load_tokenizer_data(path: Path) -> dict[str, object]:
     """The JSON object in a file. Raises TokenizerFileError for anything else, and for what could only do harm."""
-    return read_json_object(path)
+    return read_json_object(path, "surrogatepass")
 
 
 @dataclass(frozen=True)
@@ -150,9 +156,9 @@ def read_tokenizer(
     return TokenizerFile(path, content, _special_tokens(path, content))
 
 
-def read_json_object(path: Path) -> dict[str, object]:
-    """A JSON object from a file that may be anything."""
-    text = read_text(path)
+def read_json_object(path: Path, surrogates: str = "strict") -> dict[str, object]:
+    """A JSON object from a file that may be anything. `surrogates`: "surrogatepass" lets them stand in the text."""
+    text = read_text(path, surrogates)
     try:
         content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except RecursionError:
@@ -164,10 +170,10 @@ def read_json_object(path: Path) -> dict[str, object]:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, surrogates: str = "strict") -> str:
     """A UTF-8 text of bounded size."""
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8", surrogates)
     except UnicodeDecodeError as error:
         raise TokenizerFileError(path, f"not UTF-8: byte {error.start}") from None
 
