@@ -27,5 +27,5 @@ def test_python_blocks_run(tmp_path: Path) -> None:
     assert "position 2: got '3', expected '2'" in result.stdout
     assert "before" in result.stdout
     assert "after" in result.stdout
-    assert "broken.jsonl, line 1001, column 20: not JSON: unterminated string" in result.stdout
+    assert "broken.jsonl, line 1001, column 21: not JSON: unterminated string" in result.stdout
     assert "{'starts_high/none': 1}" in result.stdout
