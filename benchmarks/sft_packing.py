@@ -54,9 +54,7 @@ def one(task: Any, tokenizer: Any, seed: int, packing: str) -> tuple[float, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="directory with gsm8k_train.jsonl and gsm8k_test.jsonl"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="directory of gsm8k_train.jsonl and gsm8k_test.jsonl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
