@@ -70,7 +70,7 @@ class Cell:
     def slug(self) -> str:
         """A name for directories: readable, and different for different options."""
         digest = hashlib.sha256(json.dumps(self.options, sort_keys=True, default=str).encode()).hexdigest()[:6]
-        return f"{re.sub(r'[^A-Za-z0-9.=]+', '-', self.label).strip('-.')[:60]}-{digest}"
+        return f"{re.sub(r'[^A-Za-z0-9_.=]+', '-', self.label).strip('-.')[:60]}-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
