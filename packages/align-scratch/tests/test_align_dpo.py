@@ -151,7 +151,7 @@ def test_resume_is_bit_equal(build: Callable[..., DPO], resume: Any, loss_type: 
 def test_rows_and_padding_have_no_order(build: Callable[..., DPO]) -> None:
     """The loss of a batch is that of its pairs, each alone."""
     trainer = build()
-    pairs = trainer.rows
+    pairs = trainer.source.rows
     batch = pairs.batch([3, 0, 5], "cpu")
     scored = score_rows(trainer.model, batch, trainer.sampler)
     for place, row in enumerate([3, 0, 5]):
@@ -177,7 +177,9 @@ def test_a_step_is_the_loss_written_out(build: Callable[..., DPO]) -> None:
         return logits.log_softmax(-1)[range(len(completion)), completion].sum()
 
     loss, nll, tokens = torch.zeros(()), torch.zeros(()), 0
-    for prompt, chosen, rejected in zip(trainer.rows.prompts, trainer.rows.chosen, trainer.rows.rejected, strict=True):
+    for prompt, chosen, rejected in zip(
+        trainer.source.rows.prompts, trainer.source.rows.chosen, trainer.source.rows.rejected, strict=True
+    ):
         sides = [
             Side(
                 log_probs=log_prob(twin, prompt, side)[None],
@@ -344,6 +346,37 @@ def test_once_all_are_right_it_goes_on_with_what_it_has(build: Callable[..., DPO
     metrics = list(build(task=Fades(), **SAMPLED).train())
     assert [row.get("pairs") for row in metrics][2] == 0
     assert len(metrics) == 4
+
+
+def test_resume_after_a_sampling_that_gave_nothing(build: Callable[..., DPO], resume: Any) -> None:
+    class Choosy(Tasks):
+        def check(self, example: Example, completion: str) -> Score:
+            reward = Tasks.check(self, example, completion).reward if example.prompt[0] in "acegikmo" else 0.0
+            return Score(reward=reward, correct=False)
+
+    options = SAMPLED | {"prompts_per_sampling": 1, "group_size": 8, "resample_every": 1, "steps": 8, "batch_size": 2}
+    seed = next(seed for seed in range(9) if _starts_with_a_pair(build, Choosy(), seed, options))
+    counts = [row["pairs"] for row in build(seed=seed, task=Choosy(), **options).train()]
+    assert 0 in counts[1:]
+
+    def make(other: int) -> DPO:
+        trainer = build(seed=seed, task=Choosy(), **options)
+        if other:
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.add_(0.1)
+        return trainer
+
+    for k in range(1, 8):
+        resume(make, k, 8)
+
+
+def _starts_with_a_pair(build: Callable[..., DPO], task: Any, seed: int, options: dict[str, Any]) -> bool:
+    try:
+        next(iter(build(seed=seed, task=task, **options).train()))
+    except CheckerFailed:
+        return False
+    return True
 
 
 # --- kto

@@ -25,29 +25,17 @@ import torch
 from torch import Tensor
 
 from align_scratch.config.dpo import WITHOUT_REFERENCE, DPOConfig
-from align_scratch.config.policy import PolicyConfig
-from align_scratch.errors import CheckerFailed, DoesNotFit
 from align_scratch.evaluation import Evaluation
 from align_scratch.losses import split
-from align_scratch.metrics import describe, records
-from align_scratch.preference_data import (
-    LabelledRows,
-    PairRows,
-    best_and_worst,
-    encode_labelled,
-    encode_pairs,
-    labelled_from_pairs,
-    with_others,
-)
+from align_scratch.preference_data import LabelledRows, PairRows
 from align_scratch.preference_losses import Side, kto, kto_reference_point, preference_loss
-from align_scratch.preference_metrics import Sides, preferred, ranked
+from align_scratch.preference_metrics import preferred, ranked
 from align_scratch.preference_reference import KnownReference, both_log_probs
 from align_scratch.preference_scoring import log_probs_of, score_rows
+from align_scratch.preference_source import PreferenceSource
 from align_scratch.protocols import Adapter, Model, Sampler, Tokenizer
 from align_scratch.reward_model import evaluating
-from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import longest_answer
-from align_scratch.schedule import Shuffled, derived_seed
 from align_scratch.state import (
     adamw,
     current_lr,
@@ -60,7 +48,6 @@ from align_scratch.state import (
     trainable,
     update,
 )
-from inference_scratch.score import Sequences
 
 
 class DPO:
@@ -83,24 +70,14 @@ class DPO:
         Raises DoesNotFit if the parts cannot work together: a task without pairs or, to sample them, without a checker,
         a reference of another vocabulary, nothing that fits into the context. DataError if a pair lacks a side.
         """
-        self.config, self.model, self.tokenizer, self.sampler, self.seed = config, model, tokenizer, sampler, seed
-        self.paired = config.loss_type != "kto"
-        self.compared = config.loss_type not in WITHOUT_REFERENCE
-        self.device = next(model.parameters()).device
+        self.config, self.model, self.sampler = config, model, sampler
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
-        self.generator = torch.Generator(self.device).manual_seed(derived_seed(seed, "dpo"))
-
-        self.rows: PairRows | LabelledRows | None = None  # what is learned from; None until it is sampled
-        self.sampled_pairs: PairRows | None = None
-        self.source: RolloutSource | None = None
+        self.source = PreferenceSource(config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed)
+        self.device, self.paired = self.source.device, self.source.paired
+        self.compared = config.loss_type not in WITHOUT_REFERENCE
         if config.pairs == "sampled":
-            self.source = _source(config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed)
-            self.generator = self.source.generator
             self.last_rollouts = self._last_rollouts  # a trainer that samples nothing has no such method
-        else:
-            self._learn_from(self._rows_of_task(task, "train"))
-        self.held_out = self._held_out(task)
         self.evaluation = None
         if hasattr(task, "check"):
             examples = task.examples("train")
@@ -114,8 +91,6 @@ class DPO:
             reference_model=reference_model,
         )  # fmt: skip
         self.step, self.num_tokens = 0, 0
-        self.samplings, self.sampled_at = 0, 0
-        self._last: list[Mapping[str, Any]] = []
 
     def train(self) -> Iterator[Mapping[str, float | int | None]]:
         """Metrics after each step."""
@@ -123,9 +98,9 @@ class DPO:
         self._prepare()
         while self.step < config.steps:
             started = perf_counter()
-            sampling = self._sample_pairs() if self._sampling_is_due() else {}
+            sampling = self._sample() if self.source.is_due(self.step) else {}
             sampled = perf_counter()
-            rows, batch = self._batch()  # (P,) pairs as (2P, T): P chosen, then P rejected. Or (N,) labelled as (N, T).
+            rows, batch = self.source.batch(self.step)  # P pairs as (2P, T), chosen first; or N labelled as (N, T)
             count = len(rows)
             parts = split(torch.arange(count, device=self.device), config.grad_accum_steps)
             self.model.train(not config.disable_dropout)
@@ -133,7 +108,7 @@ class DPO:
             reference = self.reference.of(rows, batch, paired=self.paired)  # log pi_ref (2P,) or (N,)
             z0 = None if self.paired else self._reference_point(rows)
             chosen_tokens = int(batch.completion_lengths[:count].sum())  # of pairs
-            loss, seen = 0.0, self._sides(rows)
+            loss, seen = 0.0, self.source.sides(rows)
             for part in parts:
                 places = torch.cat((part, part + count)) if self.paired else part  # (2M,) or (M,)
                 # log pi(c | x) and log pi(q | x), summed over tokens, by one pass over both
@@ -180,85 +155,20 @@ class DPO:
                 "time/training": perf_counter() - sampled,
             }
 
-    # --- what is learned from
-
-    def _rows_of_task(self, task: Any, name: str) -> PairRows | LabelledRows:
-        """The task's pairs or, for kto, its labelled completions, which are those of the pairs if it has no others."""
-        what, longest = f"task, {name} pairs", self.model.max_length
-        if not self.paired and hasattr(task, "labelled"):
-            return encode_labelled(task.labelled(name), self.tokenizer, max_length=longest, what=what)
-        if not hasattr(task, "pairs"):
-            raise DoesNotFit(
-                "task: has no pairs to learn from; choose one that has, such as preferences, or set pairs=sampled "
-                "to build them from the policy's own samples"
-            )
-        pairs = encode_pairs(task.pairs(name), self.tokenizer, max_length=longest, what=what)
-        return pairs if self.paired else labelled_from_pairs(pairs)
-
-    def _learn_from(self, rows: PairRows | LabelledRows) -> None:
-        if isinstance(rows, LabelledRows):
-            rows = with_others(rows, max_length=self.model.max_length, what="task")
-        self.rows = rows
-        # kto sees both sides of a pair as two rows
-        size = self.config.batch_size if self.paired else 2 * self.config.batch_size
-        turn = "" if self.source is None else f" {self.samplings}"
-        self.batches = Shuffled(len(rows), size, derived_seed(self.seed, f"dpo batches{turn}"))
-
-    def _held_out(self, task: Any) -> PairRows | LabelledRows | None:
-        """What `evaluate` judges; None if the task has only problems."""
-        if not hasattr(task, "pairs") and (self.paired or not hasattr(task, "labelled")):
-            return None
-        return self._rows_of_task(task, "held_out")
-
-    def _batch(self) -> tuple[list[int], Sequences]:
-        if self.rows is None:
-            raise RuntimeError("dpo: nothing was sampled yet")
-        rows = self.batches[self.step - self.sampled_at]
-        return rows, self.rows.batch(rows, self.device)
-
-    def _sides(self, rows: list[int]) -> Sides:
-        if isinstance(self.rows, LabelledRows):
-            chosen = torch.tensor([self.rows.desirable[row] for row in rows], device=self.device)  # (N,)
-            return Sides(chosen, paired=False)
-        return Sides(torch.arange(2 * len(rows), device=self.device) < len(rows), paired=True)  # (2P,)
-
-    def _sampling_is_due(self) -> bool:
-        if self.source is None or self.rows is None:
-            return self.source is not None
-        every = self.config.resample_every
-        return every is not None and self.step - self.sampled_at >= every
-
-    def _sample_pairs(self) -> dict[str, float | int | None]:
-        """Sample from the policy as it is and learn from the best and the worst of each group from now on."""
-        if self.source is None:
-            raise RuntimeError("dpo: this run takes its pairs from the task")
-        rollouts = self.source.sample(self.samplings)
-        pairs, roles = best_and_worst(rollouts)
-        unknown = torch.full((roles.numel(),), torch.nan)
-        self._last = records(self.step + 1, rollouts, roles.flatten(), unknown)
-        self.samplings, self.sampled_at = self.samplings + 1, self.step
-        if pairs:
-            self.sampled_pairs = pairs
-            self._learn_from(pairs if self.paired else labelled_from_pairs(pairs))
-            self.reference.now_learning_from(self.rows)
-        elif self.rows is None:
-            raise CheckerFailed(
-                f"dpo: in none of {pairs.equal} groups was a sample marked better than another, so there is no pair: "
-                "start from a model that is sometimes right (a longer warm start), or raise group_size"
-            )
-        return {**describe(rollouts), "pairs": len(pairs)}
+    def _sample(self) -> dict[str, float | int | None]:
+        metrics = self.source.sample(self.step)
+        self.reference.now_learning_from(self.source.rows)
+        return metrics
 
     def _reference_point(self, rows: list[int]) -> Tensor:
         """KTO's z0 of a step: from prompts with completions that are not theirs."""
-        if not isinstance(self.rows, LabelledRows):
-            raise RuntimeError("dpo: pairs have no completions of other prompts")
-        mismatched = self.rows.mismatched(rows, self.device)  # (N, T)
+        mismatched = self.source.mismatched(rows)  # (N, T)
         policy = log_probs_of(self.model, mismatched, self.sampler)  # (N,)
         return kto_reference_point(policy - self.reference.of_mismatched(rows, mismatched))
 
     def _prepare(self) -> None:
         """The reference is asked before the first step, whatever is called first."""
-        self.reference.prepare(self.rows, self.held_out, self.config.eval_pairs)
+        self.reference.prepare(self.source.rows, self.source.held_out, self.config.eval_pairs)
 
     # --- what a host asks for
 
@@ -268,31 +178,30 @@ class DPO:
         as an implicit reward. Of labelled completions: over all pairs of a desirable and an undesirable one. If the
         task has a checker: `greedy`, `sampled` and the mean `reward` of its problems. Changes nothing."""
         self._prepare()
-        metrics: dict[str, float | int | None] = {}
-        if self.held_out is not None:
-            rows = range(min(self.config.eval_pairs, len(self.held_out)))
-            with evaluating(self.model):
-                scores = both_log_probs(self.model, self.held_out, rows, self.sampler)  # (n, 2)
-            if self.reference.held_out is not None:
-                scores = scores - self.reference.held_out
-            if isinstance(self.held_out, PairRows):
-                if not self.compared:
-                    scores = scores / self.held_out.batch(rows, self.device).completion_lengths.view(2, -1).T
-                metrics |= preferred(scores[:, 0], scores[:, 1], self.config.used_beta)
-            else:
-                liked = torch.tensor(self.held_out.desirable[: len(rows)], device=scores.device)
-                metrics |= ranked(scores[:, 0], liked, self.config.used_beta)
-            metrics["pairs"] = len(rows)
+        metrics = {} if self.source.held_out is None else self._judge(self.source.held_out)
         return metrics | ({} if self.evaluation is None else self.evaluation.run())
+
+    def _judge(self, held_out: PairRows | LabelledRows) -> dict[str, float | int | None]:
+        places = range(min(self.config.eval_pairs, len(held_out)))
+        with evaluating(self.model):
+            scores = both_log_probs(self.model, held_out, places, self.sampler)  # (n, 2)
+        if self.reference.held_out is not None:
+            scores = scores - self.reference.held_out
+        beta, n = self.config.used_beta, {"pairs": len(places)}
+        if isinstance(held_out, LabelledRows):
+            liked = torch.tensor(held_out.desirable[: len(places)], device=self.device)  # (n,)
+            return ranked(scores[:, 0], liked, beta) | n
+        if not self.compared:
+            scores = scores / held_out.batch(places, self.device).completion_lengths.view(2, -1).T
+        return preferred(scores[:, 0], scores[:, 1], beta) | n
 
     def samples(self, n: int, /) -> list[Mapping[str, Any]]:
         """`n` held-out prompts with a completion and its marks, if the task can mark; changes nothing."""
         return [] if self.evaluation is None else self.evaluation.samples(n)
 
     def _last_rollouts(self) -> list[Mapping[str, Any]]:
-        """What was sampled in the last step, with advantage 1 for the chosen, -1 for the rejected and 0 for others;
-        empty after a step that went on with older pairs."""
-        return self._last if self.step <= self.sampled_at + 1 else []
+        """What was sampled in the last step; also after a step that failed."""
+        return self.source.last_rollouts(self.step)
 
     def save(self, directory: Path, /) -> None:
         """Write what the reference says of held-out pairs: once the policy has moved, nobody else knows."""
@@ -301,41 +210,28 @@ class DPO:
 
     def load(self, directory: Path, /) -> None:
         """Read it. Raises DataError if it is damaged or belongs to other held-out pairs."""
-        self.reference.load(directory, 0 if self.held_out is None else min(self.config.eval_pairs, len(self.held_out)))
+        held_out = self.source.held_out
+        self.reference.load(directory, 0 if held_out is None else min(self.config.eval_pairs, len(held_out)))
 
     def state_dict(self) -> dict[str, Any]:
         self._prepare()
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
-            "samplings": self.samplings,
-            "sampled_at": self.sampled_at,
-            "sampled_pairs": {} if self.sampled_pairs is None else self.sampled_pairs.state_dict(),
+            "source": self.source.state_dict(),
             "model": model_state(self.model),
             "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.generator),
+            "random": random_state(self.device, self.source.generator),
             "reference": self.reference.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         load_model_state(self.model, state["model"])
         load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.generator, state["random"])
+        load_random_state(self.device, self.source.generator, state["random"])
+        self.source.load_state_dict(state["source"])
         self.reference.load_state_dict(state["reference"])
         self.step, self.num_tokens = state["step"], state["num_tokens"]
-        self.samplings, self.sampled_at = state["samplings"], state["sampled_at"]
-        if state["sampled_pairs"]:
-            self.sampled_pairs = PairRows.from_state_dict(state["sampled_pairs"])
-            self._learn_from(self.sampled_pairs if self.paired else labelled_from_pairs(self.sampled_pairs))
-
-
-def _source(config: DPOConfig, *, task: Any, **parts: Any) -> RolloutSource:
-    if not hasattr(task, "check"):
-        raise DoesNotFit("task: cannot mark completions, so pairs=sampled has no best and worst; use pairs=task")
-    drawn = PolicyConfig(
-        prompts_per_step=config.prompts_per_sampling, group_size=config.group_size, max_new_tokens=config.max_new_tokens
-    )
-    return RolloutSource(drawn, task=task, name="dpo", **parts)
 
 
 def _two_sides(log_probs: Tensor, reference: Tensor | None, lengths: Tensor) -> tuple[Side, Side]:
