@@ -175,6 +175,14 @@ PRE_TOKENIZERS = {
     },
     "Split inverted": P.Split(Regex(r"\w+"), "removed", invert=True),
     "Split at ends of lines": P.Split(Regex(r"^\w|\w$"), "isolated"),
+    # The first is the pattern of a published model, which has brackets within brackets.
+    **{
+        f"Split by {pattern}": P.Split(Regex(pattern), "isolated")
+        for pattern in (
+            *(r" ?[^(\s|[.,!?…。，、।۔،])]+", r"[a-z&&[^aeiou]]+", r"[^a-z&&[^aeiou]]+", r"[a[bc]1-3]+", r"[^a[^b]]+"),
+            *(r"[\W_]+", r"[^\W_]+", r"[\p{L}&&[^\p{Han}]]+", r"[[:alnum:]&&[^0-9]]+", r"[a-z&&b-f&&[^d]]+", r"[a&]"),
+        )
+    },
     "Split repeated repeat": P.Split(Regex(r"\p{N}{1,2}+"), "isolated"),
     "CharDelimiterSplit": P.CharDelimiterSplit("e"),
     "Metaspace": P.Metaspace(),

@@ -8,14 +8,13 @@ two tokens with a space between; only a first line that begins with `#version` i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers_scratch.byte_alphabet import from_stand_ins, to_stand_ins
 from tokenizers_scratch.errors import TokenizerFileError
-from tokenizers_scratch.storage import check_ids, read_json_object, read_text
+from tokenizers_scratch.storage import check_ids, read_json_object, read_text, write_in_one_step
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,5 @@ def write_gpt2_files(files: GPT2Files, vocab: Path | str, merges: Path | str) ->
     """Write both; a reader has to be told which entries are special tokens. Raises ValueError as `spell_vocab`."""
     entries = spell_vocab(files.vocab, files.special_tokens)
     lines = (f"{to_stand_ins(left)} {to_stand_ins(right)}\n" for left, right in files.merges)
-    _write(Path(vocab), json.dumps(entries, ensure_ascii=False) + "\n")
-    _write(Path(merges), "".join(("#version: 0.2\n", *lines)))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
+    write_in_one_step(vocab, (json.dumps(entries, ensure_ascii=False) + "\n").encode("utf-8"))
+    write_in_one_step(merges, "".join(("#version: 0.2\n", *lines)).encode("utf-8"))

@@ -39,19 +39,25 @@ def write_tokenizer(directory: Path, kind: str, special_tokens: SpecialTokens, b
         "roles": dict(special_tokens.roles),
         **body,
     }
-    directory.mkdir(parents=True, exist_ok=True)
     save_tokenizer_data(directory / FILE_NAME, content)
 
 
 def save_tokenizer_data(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON object in one step: whoever reads the file finds the old content or the new."""
-    unfinished = path.with_suffix(".tmp")
     text = json.dumps(data, ensure_ascii=False, indent=0)
     # ASCII escapes also carry lone surrogates, which a `char` alphabet may hold. But two that make a pair would come
     # back as the character they stand for in UTF-16, unless they are written as they are.
     if not _SURROGATE_PAIR.search(text):
         text = json.dumps(data, ensure_ascii=True, indent=0)
-    unfinished.write_bytes((text + "\n").encode("utf-8", "surrogatepass"))
+    write_in_one_step(path, (text + "\n").encode("utf-8", "surrogatepass"))
+
+
+def write_in_one_step(path: Path | str, data: bytes) -> None:
+    """Write a file, in a directory that is made if it is not there: nobody ever finds half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_bytes(data)
     os.replace(unfinished, path)
 
 

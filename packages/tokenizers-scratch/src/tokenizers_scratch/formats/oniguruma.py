@@ -6,9 +6,9 @@ r"""Patterns of HF tokenizers, whose engine is Oniguruma with Ruby's syntax, sai
 | `X{n,m}+` is a repeat of a repeat | `(?:X{n,m})+` |
 | `\Z` is before a last line break too, `\z` the end | `(?=\n?\Z)`, `\Z` |
 | `\h` is a hexadecimal digit, `\H` none | `[0-9A-Fa-f]`, `[^0-9A-Fa-f]` |
-| `\w` has ²³¹¼½¾, and no joiners | `[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾]` |
+| `\w` has ²³¹¼½¾, and no joiners | `[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾]`, without ²³¹¼½¾ within a class |
 | `[[:alnum:]]` has digits, `[[:punct:]]` symbols | `[\p{Alphabetic}\p{Nd}]`, `[\p{P}\p{S}]` |
-| `[a[bc]]`, `[a&&b]`: classes in classes | refused, as nothing published uses them |
+| `[a[bc]]`, `[a&&b]`: classes in classes | `(?:[a]|[bc])`, `(?:(?=[b])[a])`; with `^`, `(?:(?!...)[\s\S])` |
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import re
 _ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{1,2}|[gk]<[^>]*>|[\s\S])")
 _COUNT = re.compile(r"\{(?:[0-9]+,?[0-9]*|,[0-9]+)\}")
 _GROUP = re.compile(r"\(\?(?:[imxs-]*:|[=!>]|<[=!]|<\w+>|#)|\(")
-_WORD = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾"
+MAX_DEPTH = 8
+_IN_WORDS = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"
+_WORD = _IN_WORDS + "²³¹¼½¾"  # but not within a class
 _OTHER_WORDS = {
     r"\Z": r"(?=\n?\Z)",
     r"\z": r"\Z",
@@ -27,7 +29,7 @@ _OTHER_WORDS = {
     r"\w": f"[{_WORD}]",
     r"\W": f"[^{_WORD}]",
 }
-_IN_CLASSES = {r"\w": _WORD, r"\h": "0-9A-Fa-f", "[:alnum:]": r"\p{Alphabetic}\p{Nd}", "[:punct:]": r"\p{P}\p{S}"}
+_IN_CLASSES = {r"\w": _IN_WORDS, r"\h": "0-9A-Fa-f", "[:alnum:]": r"\p{Alphabetic}\p{Nd}", "[:punct:]": r"\p{P}\p{S}"}
 
 
 def to_regex(pattern: str) -> str:
@@ -69,26 +71,55 @@ def to_regex(pattern: str) -> str:
     return "".join(out)
 
 
-def _character_class(pattern: str, start: int) -> tuple[str, int]:
-    """The class that begins at `start`, and where it ends."""
+def _character_class(pattern: str, start: int, depth: int = 0) -> tuple[str, int]:
+    """What the class that begins at `start` is here, one character in any case, and where it ends."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"classes stand in classes more than {MAX_DEPTH} deep")
     i = start + 1
-    out = ["["]
+    negated = pattern.startswith("^", i)
+    i += negated
+    parts: list[list[str]] = [[]]  # what stands between two `&&`: classes of which one must fit
+    flat: list[str] = []
+    first = True
     while i < len(pattern):
         if found := _ESCAPE.match(pattern, i):
-            escape = found[0]
-            if escape in (r"\W", r"\H"):
-                raise ValueError(f"{escape!r} in a class is not supported")
-            escape = re.sub(r"\\x\{([0-9A-Fa-f]{1,8})\}", lambda m: rf"\U{int(m[1], 16):08x}", escape)
-            out.append(_IN_CLASSES.get(escape, escape))
+            if found[0] in (r"\W", r"\H"):
+                parts[-1].append(f"[^{_IN_CLASSES[found[0].lower()]}]")
+            else:
+                escape = re.sub(r"\\x\{([0-9A-Fa-f]{1,8})\}", lambda m: rf"\U{int(m[1], 16):08x}", found[0])
+                flat.append(_IN_CLASSES.get(escape, escape))
             i += len(found[0])
         elif pattern.startswith("[:", i) and (end := pattern.find(":]", i)) > 0:
-            out.append(_IN_CLASSES.get(pattern[i : end + 2], pattern[i : end + 2]))
+            flat.append(_IN_CLASSES.get(pattern[i : end + 2], pattern[i : end + 2]))
             i = end + 2
-        elif pattern[i] == "[" or pattern.startswith("&&", i):
-            raise ValueError("a class within a class is not supported")
-        elif pattern[i] == "]" and i > start + 1 and out[-1] != "[" and out != ["[", "^"]:
-            return "".join((*out, "]")), i + 1
+        elif pattern[i] == "[":
+            inner, i = _character_class(pattern, i, depth + 1)
+            parts[-1].append(inner)
+        elif pattern.startswith("&&", i):
+            parts[-1] += _as_class(flat)
+            parts.append([])
+            flat = []
+            i += 2
+        elif pattern[i] == "]" and not first:
+            parts[-1] += _as_class(flat)
+            return _joined(parts, negated), i + 1
         else:
-            out.append(pattern[i])
+            flat.append(pattern[i])
             i += 1
+        first = False
     raise ValueError(f"the class that begins at {start} has no end")
+
+
+def _as_class(flat: list[str]) -> list[str]:
+    return ["[" + "".join(flat) + "]"] if flat else []
+
+
+def _joined(parts: list[list[str]], negated: bool) -> str:
+    """One of the classes of each part fits the character, or not."""
+    if len(parts) == 1 and len(parts[0]) == 1 and parts[0][0][0] == "[" and (not negated or parts[0][0][1] != "^"):
+        return f"[^{parts[0][0][1:]}" if negated else parts[0][0]
+    if not all(parts):
+        raise ValueError("there is nothing on one side of '&&' in a class")
+    each = ["(?:" + "|".join(part) + ")" if len(part) > 1 else part[0] for part in parts]
+    both = "".join(f"(?={other})" for other in each[1:]) + each[0]
+    return rf"(?:(?!{both})[\s\S])" if negated else f"(?:{both})"

@@ -8,7 +8,6 @@ that do not change what a model does (the corpus, say) are not kept.
 from __future__ import annotations
 
 import math
-import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from tokenizers_scratch.errors import TokenizerFileError
 from tokenizers_scratch.formats import protobuf
 from tokenizers_scratch.formats.protobuf import FOUR_BYTES, LENGTH, VARINT, read_fields, signed
-from tokenizers_scratch.storage import read_bytes
+from tokenizers_scratch.storage import read_bytes, write_in_one_step
 
 MAX_PIECES = 2**22
 
@@ -158,11 +157,7 @@ def parse_sentencepiece(data: bytes) -> SentencePieceModel:
 
 def write_sentencepiece(model: SentencePieceModel, path: Path | str) -> None:
     """Write a `.model` file that sentencepiece loads."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(sentencepiece_bytes(model))
-    os.replace(unfinished, path)
+    write_in_one_step(path, sentencepiece_bytes(model))
 
 
 def sentencepiece_bytes(model: SentencePieceModel) -> bytes:

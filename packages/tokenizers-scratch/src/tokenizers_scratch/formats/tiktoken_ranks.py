@@ -8,7 +8,6 @@ it is encoded with the tokens of lower rank: two parts, in a vocabulary that tra
 from __future__ import annotations
 
 import binascii
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from tokenizers_scratch.bpe_merge import merge_word
 from tokenizers_scratch.errors import TokenizerFileError
 from tokenizers_scratch.patterns import PATTERNS, published_form
 from tokenizers_scratch.special_tokens import ROLES, SpecialTokens
-from tokenizers_scratch.storage import read_text
+from tokenizers_scratch.storage import read_text, write_in_one_step
 
 MAX_UNUSED = 2**16
 """How many ids between the ranks and the special tokens may be without token."""
@@ -64,11 +63,7 @@ def write_tiktoken(tokenizer: BPETokenizer, path: Path | str) -> None:
     """Write the ranks of a tokenizer. Raises ValueError if no ranks give the ids that this tokenizer gives."""
     ranks = tiktoken_arguments(tokenizer)["mergeable_ranks"]
     lines = (f"{b64encode(token).decode('ascii')} {rank}\n" for token, rank in ranks.items())
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text("".join(lines), encoding="ascii", newline="\n")
-    os.replace(unfinished, path)
+    write_in_one_step(path, "".join(lines).encode("ascii"))
 
 
 def tiktoken_arguments(tokenizer: BPETokenizer) -> dict[str, Any]:

@@ -8,7 +8,6 @@ as stand-ins, special tokens in the vocabulary, where alone their ids are certai
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from tokenizers_scratch.formats.tokenizer_json_kinds import (
 from tokenizers_scratch.gpt2_files import spell_vocab
 from tokenizers_scratch.patterns import PATTERNS, published_form
 from tokenizers_scratch.special_tokens import ROLES, SpecialTokens
-from tokenizers_scratch.storage import check_ids, read_json_object
+from tokenizers_scratch.storage import check_ids, read_json_object, write_in_one_step
 
 FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"
@@ -43,11 +42,8 @@ def write_tokenizer_json(tokenizer: BaseTokenizer, directory: Path | str) -> Non
     HF tokenizers reads the first, transformers both. Raises UnsupportedExportError for a tokenizer that has no form in
     it which gives the same ids.
     """
-    content = tokenizer_json(tokenizer)
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / FILE_NAME, content)
-    write_roles(tokenizer, directory)
+    write_json(Path(directory) / FILE_NAME, tokenizer_json(tokenizer))
+    write_roles(tokenizer, Path(directory))
 
 
 def write_roles(tokenizer: BaseTokenizer, directory: Path) -> None:
@@ -63,9 +59,7 @@ def write_roles(tokenizer: BaseTokenizer, directory: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file in one step."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
+    write_in_one_step(path, json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8") + b"\n")
 
 
 def tokenizer_json(tokenizer: BaseTokenizer) -> dict[str, Any]:
