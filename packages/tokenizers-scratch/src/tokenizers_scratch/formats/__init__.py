@@ -3,6 +3,7 @@
 | module | what |
 |---|---|
 | `tokenizer_json.py` | the `tokenizer.json` of HF tokenizers, for byte-level BPE |
+| `tokenizer_json_kinds.py` | the same for our other tokenizers |
 | `gpt2_files.py`, one level up | `vocab.json` with `merges.txt`, for byte-level BPE |
 | `tiktoken_ranks.py` | the `.tiktoken` files of tiktoken, for byte-level BPE |
 | `sentencepiece_model.py` | the `.model` files of sentencepiece, as they are |
