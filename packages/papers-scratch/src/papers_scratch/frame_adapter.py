@@ -19,9 +19,9 @@ from papers_scratch.adapter_files import ModuleRecord, SavedAdapter, read_adapte
 from papers_scratch.config.frames import FrameConfig
 from papers_scratch.errors import AdapterFileError, AdapterNotice, AdapterTargetError
 from papers_scratch.fingerprint import tensor_sha256
-from papers_scratch.frame_layer import FrameLinear, merged_weight, weight_matrix
+from papers_scratch.frame_layer import FrameLinear, merged_weight
 from papers_scratch.singular import CLOSE, Directions, fingerprint, leading_directions, same_fingerprint
-from papers_scratch.targets import choose_targets
+from papers_scratch.targets import choose_targets, weight_matrix
 
 
 class FrameAdapter:

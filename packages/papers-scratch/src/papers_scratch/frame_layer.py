@@ -102,12 +102,6 @@ class LoRAXSLinear(FrameLinear):
         return self.lora_xs_r
 
 
-def weight_matrix(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer as (out, in), whichever way round the layer stores it."""
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    return weight.T if is_conv1d(layer) else weight
-
-
 def merged_weight(layer: FrameLinear) -> Tensor:
     """The base weight plus the change, stored the way the base layer stores it, in its precision."""
     base: Tensor = layer.weight

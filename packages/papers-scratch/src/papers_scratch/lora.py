@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.errors import AdapterFileError, AdapterTargetError
 from papers_scratch.fingerprint import file_sha256, weights_fingerprint
-from papers_scratch.targets import choose_targets
+from papers_scratch.targets import choose_targets, is_conv1d, weight_matrix
 
 NAME = "default"  # PEFT's name for the only adapter of a model
 WEIGHTS_FILE = "adapter_model.safetensors"  # PEFT's
@@ -74,6 +74,8 @@ class LoRA:
         with warnings.catch_warnings():
             # A tied head is adapted only if the user names it, and our merge unties it for as long as it is merged.
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            # PEFT finds out for itself which layers store their weight the other way round, and says that it did.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             peft.inject_adapter_in_model(peft_config, model, adapter_name=NAME)
         self._peft_config = peft_config
         self._base_sha256 = base_sha256
@@ -101,8 +103,9 @@ class LoRA:
 
     def delta_weight(self, layer: str) -> Tensor:
         """scale * B @ A of one adapted layer, by name: (out, in)."""
-        delta: Tensor = self._wrapped()[layer].get_delta_weight(NAME).detach()
-        return delta
+        adapted = self._wrapped()[layer]
+        delta: Tensor = adapted.get_delta_weight(NAME).detach()
+        return delta.T if is_conv1d(adapted.get_base_layer()) else delta
 
     # --- merging ---------------------------------------------------------------------------------------------------
 
@@ -255,9 +258,9 @@ class _Saved:
             )
         shapes: dict[str, tuple[int, ...]] = {}
         for name in targets:
-            layer: Any = model.get_submodule(name)
-            shapes[f"{PEFT_PREFIX}{name}.lora_A.weight"] = (r, layer.in_features)
-            shapes[f"{PEFT_PREFIX}{name}.lora_B.weight"] = (layer.out_features, r)
+            out_features, in_features = weight_matrix(model.get_submodule(name)).shape
+            shapes[f"{PEFT_PREFIX}{name}.lora_A.weight"] = (r, in_features)
+            shapes[f"{PEFT_PREFIX}{name}.lora_B.weight"] = (out_features, r)
         found = {key: tuple(tensor.shape) for key, tensor in self.tensors.items()}
         wrong = sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key))
         if wrong:

@@ -25,6 +25,12 @@ def is_conv1d(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and isinstance(getattr(layer, "nf", None), int)
 
 
+def weight_matrix(layer: nn.Module) -> torch.Tensor:
+    """The weight of a linear layer as (out, in), whichever way round the layer stores it."""
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return weight.T if is_conv1d(layer) else weight
+
+
 def linear_layers(model: nn.Module) -> dict[str, Any]:
     """Every layer that an adapter can act on, by name, in the order of the model."""
     fused = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))

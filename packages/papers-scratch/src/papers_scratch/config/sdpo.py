@@ -93,7 +93,9 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
     success_threshold: float = option(1.0, "reward from which a completion is a demonstration")
     exclude_own_success: bool = option(True, "a completion is never its own demonstration")
     demonstration: Literal["first", "random"] = option("first", "which of several successes of the group is shown")
-    include_feedback: bool = option(True, "show what the task says of a failed completion")
+    include_feedback: bool = option(
+        False, "show what the task says of a failed completion, to a model that can read it"
+    )
     feedback_only_without_solution: bool = option(True, "only where there is no demonstration")
     max_feedback_chars: int = option(2000, "longer feedback is cut to this")
     max_reprompt_tokens: int = option(10240, "longest prompt of the teacher")
