@@ -186,6 +186,17 @@ def test_functions_as_trl_takes_them() -> None:
     assert score.reward == 1.0 + 1.5 + 0.25
     assert score.correct
     assert Composition.from_functions([plain]).score(EXAMPLE, "abc").reward == 3.0
+    rows = [Row("a", "1", columns={"level": 1}), Row("b", "2", columns={"level": 2, "topic": "x"})]
+    scores = composition.score_all(rows, ["1", "1"])
+    assert seen[1] == {
+        "prompts": ["a", "b"],
+        "completions": ["1", "1"],
+        "answer": ["1", "2"],
+        "level": [1, 2],
+        "topic": [None, "x"],
+    }
+    assert [score.parts["named"] for score in scores] == [1.0, 0.0]
+    assert len(seen) == 2
     with pytest.raises(ValueError, match="weights: got 1, must be 2"):
         Composition.from_functions([plain, named], [1.0])
 
@@ -199,7 +210,7 @@ def test_a_list_of_another_length_stops_the_run(returned: Any, told: str) -> Non
         return returned
 
     composition = Composition.from_functions([wrong])
-    with pytest.raises(CheckerFailed, match=f"reward wrong: {told} for 1 completion"):
+    with pytest.raises(CheckerFailed, match=f"reward wrong: {told} for 1 completions"):
         composition.score(EXAMPLE, "x")
 
     class Task:
@@ -263,6 +274,35 @@ def test_names_come_from_the_function() -> None:
 
     assert FunctionReward(Callable_()).name == "Callable_"
     assert FunctionReward(Callable_(), name="mine").name == "mine"
+
+
+def test_a_function_gets_a_batch_at_once_and_costs_all_of_it_if_it_raises() -> None:
+    calls: list[int] = []
+
+    def relative(prompts: list[str], completions: list[str]) -> list[float]:
+        calls.append(len(completions))
+        if "bad" in completions:
+            raise RuntimeError("cannot read this")
+        longest = max(map(len, completions))
+        return [len(c) / longest for c in completions]
+
+    task = Graded(Sort(SortConfig(length=2, n_train=8, n_held_out=2)), Composition.from_functions([relative]))
+    examples = task.examples("train")[:2]
+    marks = mark_all(task, examples, ["a", "bb", "cccc", "dd"], group_size=2)
+    assert [mark.reward for mark in marks] == [0.25, 0.5, 1.0, 0.5]
+    marks = mark_all(task, examples, ["a", "bad", "c", "d"], group_size=2)
+    assert all(math.isnan(mark.reward) for mark in marks)
+    assert "RuntimeError: cannot read this" in marks[0].explanation
+    assert task.rewards.counts["relative/errors"] == 4
+    assert calls == [4, 4]
+    assert mark_all(task, examples, [], group_size=2) == []
+
+
+def test_a_closed_gate_is_never_correct_and_huge_rewards_mask() -> None:
+    closed = Composition([(Says(1.0, "truth"), 1.0), (Says(0.0, "form"), 0.0)], gate="form").score(EXAMPLE, "x")
+    assert (closed.reward, closed.correct) == (0.0, False)
+    huge = Composition([(Says(1e308, "a"), 1e308), (Says(1.0, "b"), 1.0)]).score(EXAMPLE, "x")
+    assert math.isnan(huge.reward)
 
 
 # --- in a task's place -----------------------------------------------------------------------------------------------

@@ -105,9 +105,7 @@ def test_a_checker_that_hangs_loses_that_mark_and_others_are_made(gate: threadin
     assert [mark.reward for mark in marks[0:1] + marks[2:3] + marks[4:]] == [1.0, 0.0, 1.0, 0.0]
     for row in (1, 3):
         assert math.isnan(marks[row].reward)
-        assert marks[row].explanation.startswith(
-            "the checker did not come back: checker: no result within 0.4 seconds"
-        )
+        assert marks[row].explanation.startswith("the checker did not come back: checker: no result within 0.4 seconds")
     gate.set()
 
 
@@ -115,6 +113,25 @@ def test_a_checker_that_hangs_again_and_again_ends_the_run(gate: threading.Event
     task = Task(lambda _: gate.wait())
     with pytest.raises(CheckerFailed, match=r"3 calls took more than 0\.02 seconds and still go on in the background"):
         mark_all(task, EXAMPLES, ["x"] * 20, group_size=10, seconds=0.02)
+
+
+def test_a_task_that_marks_batches_is_asked_once(gate: threading.Event) -> None:
+    class Batch(Task):
+        def check_all(self, examples: Any, completions: Any, /) -> Any:
+            if "hang" in completions:
+                gate.wait()
+            if "raise" in completions:
+                raise KeyError("inner")
+            scores = [Score(float(e.answer == c), e.answer == c) for e, c in zip(examples, completions, strict=True)]
+            return scores[1:] if "short" in completions else scores
+
+    task = Batch(str)
+    assert [m.reward for m in mark_all(task, EXAMPLES, ["1", "2", "1", "2"], group_size=2)] == [1.0, 0.0, 0.0, 1.0]
+    for word, told in (("hang", "no result within 0.2 seconds"), ("raise", "KeyError: 'inner'")):
+        marks = mark_all(task, EXAMPLES, ["1", word], seconds=0.2)
+        assert all(math.isnan(mark.reward) and told in mark.explanation for mark in marks)
+    with pytest.raises(CheckerFailed, match="check_all gave 1 scores for 2 completions"):
+        mark_all(task, EXAMPLES, ["1", "short"])
 
 
 def test_slow_is_not_hanging(gate: threading.Event) -> None:

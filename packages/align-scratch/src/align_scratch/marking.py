@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from align_scratch.errors import CheckerFailed
 from align_scratch.protocols import Example, Score, Task
-from align_scratch.rewards.time_limit import give_up
+from align_scratch.rewards.time_limit import call_within, give_up
 from align_scratch.tasks.problems import Score as Mark
 
 SECONDS = 30.0
 """That one completion may take. A checker takes microseconds; this is for slow and busy machines."""
+BATCH_SECONDS = 300.0
+"""That a task may take which marks a whole batch at once, by `check_all(examples, completions)`."""
 
 
 def mark_all(
@@ -32,9 +35,12 @@ def mark_all(
 ) -> list[Score]:
     """One score a completion; row i belongs to example i // group_size. seconds: `SECONDS`, if None.
 
+    A task that has `check_all` is asked once for all of them, each with its example.
     Raises CheckerFailed if the task raises it, which is what says that no other completion will fare better, or if
     several calls of the checker hang.
     """
+    if hasattr(task, "check_all") and completions:
+        return _mark_batch(task, [examples[row // group_size] for row in range(len(completions))], completions, seconds)
     marks: list[Score] = []
     while len(marks) < len(completions):
         worker = _Worker(task, examples, completions, group_size, start=len(marks))
@@ -59,7 +65,8 @@ class _Worker:
         def work() -> None:
             try:
                 for row in self._rows:
-                    self._done.append(_mark(task, examples[row // group_size], completions[row]))
+                    example, completion = examples[row // group_size], completions[row]
+                    self._done.append(_mark(partial(task.check, example, completion)))
             except BaseException as error:  # handed over to the thread that waits
                 self._failure = error
 
@@ -82,9 +89,28 @@ class _Worker:
         return self._done
 
 
-def _mark(task: Task, example: Example, completion: str) -> Score:
+def _mark_batch(
+    task: Any, examples: Sequence[Example], completions: Sequence[str], seconds: float | None
+) -> list[Score]:
+    limit = BATCH_SECONDS if seconds is None else seconds
     try:
-        score = task.check(example, completion)
+        scores = call_within(limit, "checker", lambda: task.check_all(examples, completions))
+    except CheckerFailed:
+        raise
+    except Exception as error:  # all rows together lose their marks; with nothing to learn from, the run ends
+        return [_unmarked(f"the checker failed: {type(error).__name__}: {error}")] * len(completions)
+    if len(scores) != len(completions):
+        raise CheckerFailed(f"task: check_all gave {len(scores)} scores for {len(completions)} completions")
+    return [_mark(partial(_given, score)) for score in scores]
+
+
+def _given(score: Score) -> Score:
+    return score
+
+
+def _mark(check: Callable[[], Score]) -> Score:
+    try:
+        score = check()
         if math.isfinite(score.reward):
             return score
         told: Any = score.explanation

@@ -39,7 +39,7 @@ def parsed(code: str) -> ast.Module | str:
     except SyntaxError as error:
         return f"line {error.lineno}: {error.msg}"
     except (ValueError, RecursionError, MemoryError) as error:
-        return f"cannot be parsed: {error or type(error).__name__}"
+        return f"cannot be parsed: {str(error) or type(error).__name__}"
 
 
 def _defines(tree: ast.Module, code: str) -> str:

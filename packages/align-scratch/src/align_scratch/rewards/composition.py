@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, Protocol
 
@@ -29,8 +30,20 @@ class Judgement:
     """No answer could be read out of the completion, which is then wrong, and counted apart from other wrong ones."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A judgement after the check that it is one: `value` is NaN where it failed."""
+
+    value: float
+    told: str
+    none: bool = False
+
+
 class Reward(Protocol):
-    """Anything with a name that judges one completion, which is untrusted text, in bounded time."""
+    """Anything with a name that judges one completion, which is untrusted text, in bounded time.
+
+    One that also has `judge_all(examples, completions) -> list[Judgement]` gets all completions of a batch at once.
+    """
 
     @property
     def name(self) -> str: ...
@@ -50,7 +63,7 @@ class Composition:
     rewards: pairs of a reward and its weight; a weight of 0 means that the part is logged and pays nothing.
     correct: name of the part that says whether a completion is right (value >= 1), or a function of all parts; the
         first part, if None.
-    gate: name of a part without which nothing is paid: where it is 0 or less the whole reward is 0.
+    gate: name of a part without which nothing is paid and nothing correct: where it is 0 or less, the reward is 0.
     skip_none: leave a reward that returns None out of the sum, as TRL does, instead of masking the completion. A
         completion that no reward judges is masked either way.
     """
@@ -109,55 +122,79 @@ class Composition:
 
     def score(self, example: Problem, completion: str) -> Score:
         """The marks of `completion`, with one part a reward, NaN where that reward failed."""
-        parts: dict[str, float] = {}
-        explanations: dict[str, str] = {}
-        skipped: set[str] = set()
-        for reward, _ in self.rewards:
-            value, explanation, none = self._judge(reward, example, completion)
-            parts[reward.name] = value
-            if none and self.skip_none:
-                skipped.add(reward.name)
-            if explanation:
-                explanations[reward.name] = explanation
-        total = self._total(parts, skipped)
-        correct = math.isfinite(total) and self._is_correct(parts)
-        return Score(total, correct, parts, "" if correct else _told(explanations, parts))
+        return self.score_all([example], [completion])[0]
 
-    def _judge(self, reward: Reward, example: Problem, completion: str) -> tuple[float, str, bool]:
-        columns = getattr(example, "columns", {}) if getattr(reward, "takes_columns", False) else {}
+    def score_all(self, examples: Sequence[Problem], completions: Sequence[str]) -> list[Score]:
+        """The marks of each completion, by the example of the same row. Functions of a user's get all rows at once."""
+        found = {reward.name: self._judged(reward, examples, completions) for reward, _ in self.rewards}
+        return [self._together({name: rows[row] for name, rows in found.items()}) for row in range(len(completions))]
+
+    def _together(self, found: Mapping[str, _Found]) -> Score:
+        parts = {name: one.value for name, one in found.items()}
+        total, is_open = self._total(found), self.gate is None or parts[self.gate] > 0.0
+        if math.isfinite(total) and is_open and self._is_correct(parts):
+            return Score(total, True, parts)
+        return Score(total, False, parts, _told({name: one.told for name, one in found.items() if one.told}, parts))
+
+    def _judged(self, reward: Reward, examples: Sequence[Problem], completions: Sequence[str]) -> list[_Found]:
+        judge_all = getattr(reward, "judge_all", None)
+        if judge_all is None:
+            rows = zip(examples, completions, strict=True)
+            return [self._found(reward.name, partial(_judge, reward, *row)) for row in rows]
+        failed: Exception | None = None
+        judgements: list[Judgement] = []
         try:
-            judgement = reward(completion, prompt=example.prompt, answer=example.answer, **columns)
-            if judgement.unparsed:
-                self.counts[f"{reward.name}/unparsed"] += 1
-            value, explanation = judgement.value, judgement.explanation
+            judgements = judge_all(examples, completions)
+        except CheckerFailed:
+            raise
+        except Exception as error:  # the user's own code; it costs all rows their marks
+            failed = error
+
+        def one(row: int) -> Judgement:
+            if failed is not None:
+                raise failed
+            return judgements[row]
+
+        return [self._found(reward.name, partial(one, row)) for row in range(len(completions))]
+
+    def _found(self, name: str, judge: Callable[[], Judgement]) -> _Found:
+        try:
+            judgement = judge()
+            value, told, unparsed = judgement.value, judgement.explanation, judgement.unparsed
         except CheckerFailed:  # nothing that another completion could mend
             raise
         except TimeoutError as error:
-            self.counts[f"{reward.name}/timeouts"] += 1
-            return math.nan, f"could not be judged in time: {error}", False
+            self.counts[f"{name}/timeouts"] += 1
+            return _Found(math.nan, f"could not be judged in time: {error}")
         except Exception as error:  # a user's own code, fed with text that nobody has seen before
-            self.counts[f"{reward.name}/errors"] += 1
-            return math.nan, f"failed: {type(error).__name__}: {error}", False
+            self.counts[f"{name}/errors"] += 1
+            return _Found(math.nan, f"failed: {type(error).__name__}: {error}")
+        if unparsed:
+            self.counts[f"{name}/unparsed"] += 1
         if value is None:
-            self.counts[f"{reward.name}/none"] += 1
-            return math.nan, explanation or "cannot be judged", True
+            self.counts[f"{name}/none"] += 1
+            return _Found(math.nan, told or "cannot be judged", none=True)
         if not isinstance(value, Real) or not math.isfinite(value):
-            self.counts[f"{reward.name}/errors"] += 1
-            return math.nan, f"failed: gave {value!r:.40}, which is no finite number", False
-        return float(value), explanation, False
+            self.counts[f"{name}/errors"] += 1
+            return _Found(math.nan, f"failed: gave {value!r:.40}, which is no finite number")
+        return _Found(float(value), told)
 
-    def _total(self, parts: Mapping[str, float], skipped: set[str]) -> float:
-        if self.gate is not None and parts[self.gate] <= 0.0:  # False if the gate itself is NaN
-            return 0.0
-        if self.gate is not None and math.isnan(parts[self.gate]):
+    def _total(self, found: Mapping[str, _Found]) -> float:
+        if self.gate is not None and not found[self.gate].value > 0.0:
+            return math.nan if math.isnan(found[self.gate].value) else 0.0
+        counted = [(found[r.name], w) for r, w in self.rewards if w != 0.0]
+        skipped = [one for one, _ in counted if one.none and self.skip_none]
+        if counted and len(skipped) == len(counted):
             return math.nan
-        counted = [(parts[r.name], w) for r, w in self.rewards if w != 0.0 and r.name not in skipped]
-        if not counted:
-            return math.nan if skipped else 0.0
-        return math.fsum(value * weight for value, weight in counted)  # NaN if any is
+        total = sum(one.value * weight for one, weight in counted if not (one.none and self.skip_none))
+        return total if math.isfinite(total) else math.nan  # NaN if any part is
 
     def _is_correct(self, parts: Mapping[str, float]) -> bool:
         return parts[self.correct] >= 1.0 if isinstance(self.correct, str) else bool(self.correct(parts))
+
+
+def _judge(reward: Reward, example: Problem, completion: str) -> Judgement:
+    return reward(completion, prompt=example.prompt, answer=example.answer)
 
 
 def _told(explanations: Mapping[str, str], parts: Mapping[str, Any]) -> str:

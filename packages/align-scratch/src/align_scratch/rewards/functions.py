@@ -9,6 +9,7 @@ from typing import Any
 from align_scratch.errors import CheckerFailed
 from align_scratch.rewards.composition import Judgement, Reward
 from align_scratch.rewards.time_limit import call_within
+from align_scratch.tasks.problems import Example
 
 RewardFunction = Callable[..., Sequence[float | None]]
 """`(prompts, completions, **columns) -> list[float | None]`; `answer` is always a column."""
@@ -17,12 +18,10 @@ RewardFunction = Callable[..., Sequence[float | None]]
 class FunctionReward:
     """A function `(prompts, completions, **columns) -> list[float | None]` as a reward.
 
-    It is called with lists of one, and of the columns with those it has parameters for. A list of another length is no
-    judgement of anything: CheckerFailed, which ends the run. seconds: how long to wait for it; see `call_within` for
-    what that can and cannot do. None waits for ever.
+    It is called with all completions of a batch, and of the columns (`answer`, and what examples have in a mapping
+    `columns`) with those it has parameters for. A list of another length judges nothing: CheckerFailed, which ends the
+    run. seconds: how long to wait for a call; see `call_within` for what that can and cannot do. None waits for ever.
     """
-
-    takes_columns = True
 
     def __init__(self, function: RewardFunction, *, name: str | None = None, seconds: float | None = None) -> None:
         self.function = function
@@ -32,19 +31,29 @@ class FunctionReward:
         self._takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
         self._takes = {parameter.name for parameter in taken}
 
-    def __call__(self, completion: str, *, prompt: str, answer: str, **columns: Any) -> Judgement:
-        given = {"answer": answer, **columns}
-        extra = {name: [value] for name, value in given.items() if self._takes_all or name in self._takes}
+    def __call__(self, completion: str, *, prompt: str, answer: str) -> Judgement:
+        return self.judge_all([Example(prompt, answer, answer)], [completion])[0]
+
+    def judge_all(self, examples: Sequence[Any], completions: Sequence[str]) -> list[Judgement]:
+        """One judgement a completion. Raises CheckerFailed if the function returns another number of values."""
+        columns: dict[str, list[Any]] = {"answer": [example.answer for example in examples]}
+        rows = [getattr(example, "columns", {}) for example in examples]
+        for name in dict.fromkeys(name for row in rows for name in row):
+            columns.setdefault(name, [row.get(name) for row in rows])
+        extra = {name: values for name, values in columns.items() if self._takes_all or name in self._takes}
+        prompts = [example.prompt for example in examples]
         values = call_within(
-            self.seconds, self.name, lambda: self.function(prompts=[prompt], completions=[completion], **extra)
+            self.seconds,
+            f"reward {self.name}",
+            lambda: self.function(prompts=prompts, completions=list(completions), **extra),
         )
-        if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != 1:
+        if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != len(completions):
             got = f"{len(values)} values" if hasattr(values, "__len__") else repr(values)[:60]
             raise CheckerFailed(
-                f"reward {self.name}: got {got} for 1 completion: a reward function returns a list with one number, "
-                "or None, for each completion"
+                f"reward {self.name}: got {got} for {len(completions)} completions: a reward function returns a list "
+                "with one number, or None, for each completion"
             )
-        return Judgement(values[0])
+        return [Judgement(value) for value in values]
 
 
 def as_feedback(reward: Reward) -> Callable[[str, str, str], dict[str, float | str | None]]:

@@ -30,7 +30,7 @@ def call_within(seconds: float | None, name: str, call: Callable[[], Any]) -> An
         except BaseException as error:  # handed over to the thread that waits
             outcome["error"] = error
 
-    thread = threading.Thread(target=work, daemon=True, name=f"reward {name}")
+    thread = threading.Thread(target=work, daemon=True, name=name)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():

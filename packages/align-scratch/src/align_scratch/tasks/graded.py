@@ -36,3 +36,7 @@ class Graded:
     def check(self, example: Any, completion: str, /) -> Score:
         """As the rewards judge it. Raises CheckerFailed where a reward function returns a list of another length."""
         return self.rewards.score(example, completion)
+
+    def check_all(self, examples: Sequence[Any], completions: Sequence[str], /) -> list[Score]:
+        """The same for many, each with its example, so that functions of a user's get them all at once."""
+        return self.rewards.score_all(examples, completions)
