@@ -108,7 +108,7 @@ def test_texts(tmp_path: Path) -> None:
 
 def test_prompts_alone_cannot_be_marked_or_imitated(tmp_path: Path, parts: Any) -> None:
     task = File(FileConfig(path=write(tmp_path / "d.jsonl", [{"prompt": f"ask {i}"} for i in range(9)])))
-    with pytest.raises(MissingField, match="has only `prompt`, so nothing can be marked: add `answer`, or take") as e:
+    with pytest.raises(MissingField, match="has only `prompt`, so nothing can be marked: add `answer`") as e:
         task.check(task.examples("train")[0], "x")
     assert e.value.exit_code == 3
     with pytest.raises(DataError, match="has no demonstration to imitate; sft needs data with `completion`"):

@@ -10,6 +10,7 @@
 | `prompt`, `completion`, `label` | a completion and whether it was liked, true or false |
 | `prompt`, `answer` | a problem with a checkable answer |
 | `prompt`, `chosen`, `rejected` | a preference; also with `margin`, a number, or with `answer` |
+| `chosen`, `rejected` | the same, the prompt in both: lists of messages, or transcripts like HH-RLHF's |
 | `question`, `answer` | GSM8K: worked solution, then `#### ` and the answer |
 
 A prompt, and what answers it, is text or a list of messages (`role`, `content`). Other fields are passed over; all
@@ -43,6 +44,7 @@ SHAPES: tuple[tuple[str, ...], ...] = tuple(
         "prompt completion",
         "prompt answer",
         "question answer",
+        "chosen rejected",
         "messages",
         "prompt",
         "text",
@@ -50,6 +52,7 @@ SHAPES: tuple[tuple[str, ...], ...] = tuple(
 )
 """The combinations of fields that mean something; of those that a file has, the first."""
 
+_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _MARK = re.compile(r"<<[^<>\n]*>>")  # GSM8K's notes for a calculator: <<48/2=24>>
 
 
@@ -142,6 +145,9 @@ def _row(record: Record, shape: tuple[str, ...]) -> Row:
         question = Message("user", _text(values, "question"))
         solution, answer = worked_solution(_text(values, "answer"))
         return Row(where, context=(question,), completion=solution, answer=answer)
+    if "prompt" not in shape:
+        context, chosen, rejected = _sides(values)
+        return Row(where, context=context, chosen=chosen, rejected=rejected, conversational=True)
     listed = isinstance(values["prompt"], list)
     row: dict[str, Any] = {"context": _prompt(values["prompt"]), "conversational": listed}
     row |= {name: _reply(values, name) for name in ("completion", "chosen", "rejected") if name in shape}
@@ -202,6 +208,35 @@ def _reply(values: Mapping[str, Any], name: str) -> str:
     if len(messages) != 1 or messages[0].role != "assistant":
         raise _Fault("reply", f"`{name}` must be text or one message of the assistant; put the rest into `prompt`")
     return messages[0].content
+
+
+def _sides(values: Mapping[str, Any]) -> tuple[tuple[Message, ...], str, str]:
+    """(what both sides answer, chosen, rejected) of two conversations that differ in their last message."""
+    chosen, rejected = (
+        _messages(values[name], name) if isinstance(values[name], list) else _transcript(values, name)
+        for name in ("chosen", "rejected")
+    )
+    if chosen[:-1] != rejected[:-1] or not chosen[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
+        raise _Fault(
+            "sides",
+            "without `prompt`, `chosen` and `rejected` must be one conversation up to a last message of the assistant",
+        )
+    if chosen[-1] == rejected[-1]:
+        raise _Fault("chosen equals rejected", "`chosen` and `rejected` are the same, so nothing is preferred")
+    return chosen[:-1], chosen[-1].content, rejected[-1].content
+
+
+def _transcript(values: Mapping[str, Any], name: str) -> tuple[Message, ...]:
+    """Messages of a text like HH-RLHF's: `Human:` and `Assistant:` in turn, with an empty line before each."""
+    opening, *turns = _TURN.split(_text(values, name).strip())
+    if opening or not turns:
+        raise _Fault(
+            "transcript",
+            f"without `prompt`, `{name}` must be a list of messages, or a text of `Human:` and `Assistant:`",
+        )
+    roles = ("user" if who == "Human" else "assistant" for who in turns[::2])
+    texts = (_sound(text.strip(), f"a turn of `{name}`") for text in turns[1::2])
+    return tuple(Message(role, text) for role, text in zip(roles, texts, strict=True))
 
 
 def _messages(value: Any, name: str) -> tuple[Message, ...]:

@@ -94,9 +94,7 @@ class RowTask:
     def check(self, example: DataExample, completion: str, /) -> Score:
         """Mark `completion`, which is untrusted model text. Raises MissingField if the data has no answers."""
         if not example.gold:
-            raise MissingField(
-                f"{self.source}: has only `prompt`, so nothing can be marked: add `answer`, or take a reward model"
-            )
+            raise MissingField(f"{self.source}: has only `prompt`, so nothing can be marked: add `answer` to the data")
         return self.checker.score(_Gold(example.prompt, example.gold), completion)
 
     @property
