@@ -144,6 +144,15 @@ def register_tasks(register: Any) -> None:
         smoke={"source": "sample", "n_train": 32, "n_held_out": 8},
         data="path",
     )
+    register(
+        "choice",
+        "align_scratch.tasks.choice:Choice",
+        config="align_scratch.config.choice:ChoiceConfig",
+        summary="multiple choice: a file like MMLU's, ARC's or HellaSwag's (--data), or drawn questions",
+        provides=("text", "checker"),
+        smoke={"n_train": 64, "n_held_out": 16},
+        data="path",
+    )
 
 
 @hookimpl

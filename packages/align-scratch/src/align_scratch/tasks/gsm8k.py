@@ -16,6 +16,7 @@ from align_scratch.config.data import GSM8KConfig
 from align_scratch.errors import DataError, NotAvailable
 from align_scratch.records.fields import Message, Row, read_rows, worked_solution
 from align_scratch.rewards.composition import Composition, Judgement
+from align_scratch.rewards.extraction import answer_block, last_number, marked_number
 from align_scratch.rewards.matching import Numeric
 from align_scratch.rewards.reasoning import OneBox, OneBoxFormat, ThinkAnswer, ThinkAnswerFormat
 from align_scratch.tasks.file import identity, split_by_hash
@@ -75,6 +76,12 @@ class GSM8K(RowTask):
             raise DataError(f"{source}: no problem is left to train on, or none to hold out")
         super().__init__(rows, template=config.template, checker=checker(config.template), source=source)
         self.lesson = f"Read {len(rows['train'])} training and {len(rows['held_out'])} held-out problems of {source}."
+
+    def final_answer(self, completion: str, /) -> str | None:
+        """The number that a completion ends with, for a vote among several: 1,600 and 1600.0 are one answer."""
+        block = answer_block(completion)
+        readings = (last_number(block) if block else None, marked_number(completion), last_number(completion))
+        return next((str(number) for number in readings if number is not None), None)
 
     def bare(self, answer: str) -> str:
         return super().bare(answer) if self.template in ("r1_zero", "question_only") else f"#### {answer}"
