@@ -242,6 +242,15 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert type(Composition([(Says(numpy.float32(1)), 1.0)]).score(EXAMPLE, "").parts["says"]) is float
 
 
+def test_arrays_and_tensors_are_lists() -> None:
+    torch = pytest.importorskip("torch")
+    for made in (torch.tensor([0.5, 1.0]), torch.tensor([0.5, 1.0]).numpy()):
+        composition = Composition.from_functions([lambda prompts, completions, made=made: made])
+        assert [score.reward for score in composition.score_all([EXAMPLE] * 2, ["a", "b"])] == [0.5, 1.0]
+        with pytest.raises(CheckerFailed, match="got 2 values for 1 completions"):
+            composition.score(EXAMPLE, "a")
+
+
 def test_a_function_that_hangs_is_left_after_its_time() -> None:
     gate = threading.Event()
 

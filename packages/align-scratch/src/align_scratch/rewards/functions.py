@@ -47,6 +47,8 @@ class FunctionReward:
             f"reward {self.name}",
             lambda: self.function(prompts=prompts, completions=list(completions), **extra),
         )
+        if hasattr(values, "tolist"):  # an array or a tensor
+            values = values.tolist()
         if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != len(completions):
             got = f"{len(values)} values" if hasattr(values, "__len__") else repr(values)[:60]
             raise CheckerFailed(
