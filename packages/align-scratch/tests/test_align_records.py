@@ -128,11 +128,9 @@ def test_faults_are_named(tmp_path: Path, record: Any, message: str) -> None:
         ({"prompt": "q", "chosen": "a", "rejected": "b", "margin": "2"}, "`margin` is '2', must be a number"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "margin": True}, "`margin` is True, must be a number"),
         ('{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e999}', "`margin` is inf, must be finite"),
-        ({"prompt": "q", "chosen": "a"}, r"must have one of these sets: .*prompt \+ chosen \+ rejected"),
-        (
-            {"chosen": "a", "rejected": "b"},
-            "without `prompt`, `chosen` must be a list of messages, or a text of `Human:`",
-        ),
+        ({"prompt": "q", "chosen": "a"}, "line 1: has `chosen` and no `rejected`, but a preference has both: add it"),
+        ({"prompt": "q", "rejected": "a", "chosen": None}, "line 1: has `rejected` and no `chosen`"),
+        ({"chosen": "a", "rejected": "b"}, "without `prompt`, `chosen` must be a list of messages, or a text of"),
         (
             {"chosen": "Human: q\n\nAssistant: a", "rejected": "Human: p\n\nAssistant: b"},
             "without `prompt`, `chosen` and `rejected` must be one conversation up to a last message",
@@ -152,8 +150,6 @@ def test_faults_are_named(tmp_path: Path, record: Any, message: str) -> None:
     ],
 )
 def test_faults_of_other_shapes(tmp_path: Path, record: Any, message: str) -> None:
-    if isinstance(record, dict) and set(record) == {"prompt", "chosen"}:
-        record = {"chosen": "a"}  # with a prompt it would be a file of prompts
     path = write(tmp_path / "data.jsonl", record)
     with pytest.raises(DataError, match=message):
         list(read_rows(path))

@@ -118,6 +118,11 @@ def read_rows(path: Path, *, skipped: Counter[str] | None = None) -> Iterator[Ro
 
 def shape_of(present: set[str], where: str) -> tuple[str, ...]:
     """The fields that the file is read by. Raises DataError if they mean nothing together."""
+    for one, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        if one in present and other not in present:
+            raise DataError(
+                f"{where}: has `{one}` and no `{other}`, but a preference has both: add it, or take this out"
+            )
     for shape in SHAPES:
         if present.issuperset(shape):
             return shape
