@@ -72,7 +72,7 @@ def register_trainers(register: Any) -> None:
             "minibatches": 2,
             "warmup_steps": 0,
             "success_threshold": 0.0,
-        },  # fmt: skip
+        },
         warm_start={"trainer": "hinted-sft", "options": {"stop_at": 0.4}},
     )
     register(
