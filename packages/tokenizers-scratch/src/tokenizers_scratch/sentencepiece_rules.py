@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 from tokenizers_scratch.charsmap import Charsmap
 from tokenizers_scratch.hf.aligned import Aligned
@@ -33,8 +34,7 @@ class CompiledRules:
         self._kept: defaultdict[str, list[str]] = defaultdict(list)
         for text in sorted(self.kept, key=len, reverse=True):
             self._kept[text[0]].append(text)
-        firsts = self._longest.keys() | self._kept.keys()
-        self._find = re.compile("[" + "".join(map(re.escape, sorted(firsts))) + "]") if firsts else None
+        self._find = _finder((*self._rules, *self.kept))
 
     @property
     def crosses_spaces(self) -> bool:
@@ -101,6 +101,31 @@ class CompiledRules:
                 after_space = character == " "
                 inside = new is not None
         return Aligned("".join(characters), starts, ends)
+
+
+def _finder(sources: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds places where a source may begin: by its first two characters, so that most letters are not looked at."""
+    single: set[str] = set()
+    first: set[str] = set()
+    second: set[str] = set()
+    for source in sources:
+        if len(source) == 1:
+            single.add(source)
+        else:
+            first.add(source[0])
+            second.add(source[1])
+    ways = [_class_of(single)] if single else []
+    if first:
+        ways.append(f"{_class_of(first)}(?={_class_of(second)})")
+    return re.compile("|".join(ways)) if ways else None
+
+
+def _class_of(characters: Iterable[str]) -> str:
+    """A class of `re`, in ranges: it looks at what lies beyond U+FFFF one entry after the other."""
+    codes = sorted(map(ord, characters))
+    starts = [code for before, code in pairwise([-2, *codes]) if code != before + 1]
+    ends = [code for code, after in pairwise([*codes, -2]) if after != code + 1]
+    return "[" + "".join(f"\\U{start:08x}-\\U{end:08x}" for start, end in zip(starts, ends, strict=True)) + "]"
 
 
 @lru_cache(maxsize=4)
