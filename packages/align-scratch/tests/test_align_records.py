@@ -128,7 +128,10 @@ def test_faults_are_named(tmp_path: Path, record: Any, message: str) -> None:
         ({"prompt": "q", "chosen": "a", "rejected": "b", "margin": "2"}, "`margin` is '2', must be a number"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "margin": True}, "`margin` is True, must be a number"),
         ('{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e999}', "`margin` is inf, must be finite"),
-        ({"prompt": "q", "chosen": "a"}, "line 1: has `chosen` and no `rejected`, but a preference has both: add the other"),
+        (
+            {"prompt": "q", "chosen": "a"},
+            "line 1: has `chosen` and no `rejected`, but a preference has both: add the other",
+        ),
         ({"prompt": "q", "rejected": "a", "chosen": None}, "line 1: has `rejected` and no `chosen`"),
         ({"chosen": "a", "rejected": "b"}, "without `prompt`, `chosen` must be a list of messages, or a text of"),
         (

@@ -280,6 +280,13 @@ def test_rows_that_are_too_long(parts: Any) -> None:
     assert math.isfinite(step_of(cut)[0]["loss"])
 
 
+def test_held_out_prompts_that_are_too_long_are_found_before_training(parts: Any, toy_model: Any) -> None:
+    task = Echo(5)
+    task.examples = lambda split: [Example("a" * (9 if split == "train" else 19), "b", "b")]  # type: ignore[method-assign]
+    with pytest.raises(DoesNotFit, match=r"the longest held-out prompt has 19 and a completion up to 2: enlarge"):
+        SFT(SFTConfig(), **parts(task, model=toy_model(40, max_length=20)))
+
+
 def test_nothing_left_to_learn_is_an_error_and_never_a_loss_of_zero(parts: Any) -> None:
     for too_long in ("skip", "cut"):
         with pytest.raises(DoesNotFit, match="none of 23 training examples has anything to learn within 4 tokens"):

@@ -135,6 +135,13 @@ class SFT:
         self.evaluation = Evaluation(
             model=model, tokenizer=tokenizer, task=self.task, sampler=sampler, max_new_tokens=self.max_new_tokens
         )
+        longest = max(map(len, self.evaluation.held_out.ids), default=0)
+        if model.max_length is not None and longest + self.max_new_tokens > model.max_length:
+            raise DoesNotFit(
+                f"model: reads {model.max_length} tokens at most, but the longest held-out prompt has {longest} and a "
+                f"completion up to {self.max_new_tokens}: enlarge the model's context, set max_new_tokens, or leave "
+                "such problems out by too_long=skip"
+            )
         self.step, self.num_tokens, self.reached = 0, 0, False
 
     def train(self) -> Iterator[Mapping[str, float | int | None]]:

@@ -120,9 +120,7 @@ def shape_of(present: set[str], where: str) -> tuple[str, ...]:
     """The fields that the file is read by. Raises DataError if they mean nothing together."""
     for one, other in (("chosen", "rejected"), ("rejected", "chosen")):
         if one in present and other not in present:
-            raise DataError(
-                f"{where}: has `{one}` and no `{other}`, but a preference has both: add it, or take this out"
-            )
+            raise DataError(f"{where}: has `{one}` and no `{other}`, but a preference has both: add the other")
     for shape in SHAPES:
         if present.issuperset(shape):
             return shape
