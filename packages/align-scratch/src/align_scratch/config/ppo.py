@@ -13,11 +13,11 @@ from align_scratch.config.policy import PolicyConfig
 class PPOConfig(PolicyConfig):
     """Trainer `ppo`: proximal policy optimization with a value head, on a checker or on a trained reward model."""
 
-    steps: int = option(200, "rollout batches; each gives `minibatches` x `epochs_per_batch` optimizer updates")
+    steps: int = option(150, "rollout batches; each gives `minibatches` x `epochs_per_batch` optimizer updates")
     prompts_per_step: int = option(512, "prompts in a rollout batch")
     group_size: int = option(1, "completions sampled for each prompt; the value head is the baseline, so 1 is enough")
-    epochs_per_batch: int = option(2, "passes over a rollout batch")
-    minibatches: int = option(2, "optimizer updates in a pass")
+    epochs_per_batch: int = option(1, "passes over a rollout batch")
+    minibatches: int = option(4, "optimizer updates in a pass")
     clip: float = option(0.2, "a ratio further than this from 1 earns no further gradient")
     dual_clip: float | None = option(None, "bound of the loss where the advantage is negative, say 3; none = no bound")
     clip_value: float | None = option(0.2, "furthest that a value moves from its old one in a batch; none = no limit")
@@ -47,7 +47,7 @@ class PPOConfig(PolicyConfig):
     value_trunk: Literal["detached", "shared", "own"] = option(
         "shared", "what the value head reads: the policy's features (detached: no gradient into them) or a copy's"
     )
-    value_lr_ratio: float = option(1.0, "learning rate of the value head, and of its own trunk, as a multiple of lr")
+    value_lr_ratio: float = option(10.0, "learning rate of the value head, and of its own trunk, as a multiple of lr")
     adam_eps: float = option(1e-5, "AdamW: added to the root of the mean square")
 
     def __post_init__(self) -> None:
