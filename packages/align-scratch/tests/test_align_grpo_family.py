@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import align_scratch.policy_trainer
+import align_scratch.reference
 import align_scratch.scoring
 from align_scratch.advantages import group_advantages
 from align_scratch.config.grpo import FORMS, GRPOConfig
@@ -33,7 +34,7 @@ from align_scratch.losses import (
 )
 from align_scratch.reinforce import REINFORCE
 from align_scratch.rloo import RLOO
-from align_scratch.scoring import sequence_entropies
+from align_scratch.scoring import completion_logits, sequence_entropies
 
 Parts = Callable[..., dict[str, Any]]
 SMALL: dict[str, Any] = {"steps": 2, "prompts_per_step": 6, "group_size": 4, "warmup_steps": 0}
@@ -430,7 +431,7 @@ def test_entropies_in_chunks_are_those_of_whole_distributions(parts: Parts, monk
     expected = torch.autograd.grad(wanted.sum(), list(model.parameters()))
 
     seen, head = [], model.head
-    monkeypatch.setattr(align_scratch.scoring, "_chunk", lambda model: 7)
+    monkeypatch.setattr(align_scratch.scoring, "chunk_tokens", lambda model: 7)
     monkeypatch.setattr(model, "head", lambda features: seen.append(len(features)) or head(features))
     _, entropies = sequence_entropies(model, rows, trainer.source.sampler)
     torch.testing.assert_close(entropies[mask], wanted, atol=1e-6, rtol=1e-5)
@@ -439,6 +440,23 @@ def test_entropies_in_chunks_are_those_of_whole_distributions(parts: Parts, monk
     for got, other in zip(found, expected, strict=True):
         torch.testing.assert_close(got, other, atol=1e-5, rtol=1e-4)
     assert max(seen) == 7
+
+
+def test_the_divergence_is_measured_in_chunks(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two models that differ, over whole distributions, on every other row."""
+    trainer = GRPO(GRPOConfig(**SMALL, max_new_tokens=12), **parts())
+    with torch.no_grad():
+        for p in trainer.model.parameters():
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.3)
+    rows = trainer._sample().sequences
+    some = rows.select(torch.arange(0, 24, 2))
+    with torch.no_grad():
+        now, then = (completion_logits(m, some)[0].log_softmax(-1) for m in (trainer.model, trainer.reference.copy))
+    wanted = float(torch.nn.functional.kl_div(then, now, log_target=True, reduction="none").sum(-1).mean())
+    assert wanted > 0.01
+    for chunk in (7, 10**6):
+        monkeypatch.setattr(align_scratch.reference, "chunk_tokens", lambda model, chunk=chunk: chunk)
+        assert trainer.reference.measure_kl(rows, 12) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_bonus_keeps_entropy_up(parts: Parts, toy_task: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from align_scratch.protocols import Adapter, Model, Sampler
-from align_scratch.scoring import completion_logits, kl_divergence, sequence_log_probs
+from align_scratch.scoring import chunk_tokens, completion_features, kl_divergence, sequence_log_probs
 from inference_scratch.score import Sequences
 
 
@@ -47,10 +47,17 @@ class Reference:
         """KL(pi || pi_ref) in nats per token, exactly, on at most `most` of the rows, spread evenly over all."""
         n = len(rows.ids)
         some = rows.select(torch.arange(0, n, -(-n // most), device=rows.ids.device))
-        policy = self._distribution(self.model, some)  # (M, V)
-        with self.active() as reference:
-            base = self._distribution(reference, some)  # (M, V)
-        return float(kl_divergence(policy, base).mean())
+        features = completion_features(self.model, some)[0]  # (M, D)
+        base_features: Tensor | None = None
+        divergences = []
+        for chunk in torch.split(torch.arange(len(features), device=features.device), chunk_tokens(self.model)):
+            policy = self._distribution(self.model, features[chunk])  # (C, V)
+            with self.active() as reference:
+                if base_features is None:
+                    base_features = completion_features(reference, some)[0]  # (M, D)
+                base = self._distribution(reference, base_features[chunk])  # (C, V)
+            divergences.append(kl_divergence(policy, base))
+        return float(torch.cat(divergences).mean())
 
     @torch.no_grad()
     def sync(self, alpha: float) -> None:
@@ -63,8 +70,8 @@ class Reference:
         for kept, now in zip(self.copy.parameters(), self.model.parameters(), strict=True):
             kept.mul_(1 - alpha).add_(now, alpha=alpha)
 
-    def _distribution(self, model: Model, rows: Sequences) -> Tensor:
-        logits = completion_logits(model, rows)[0]  # (M, V)
+    def _distribution(self, model: Model, features: Tensor) -> Tensor:
+        logits = model.head(features)  # (C, V)
         return logits.float().log_softmax(-1) if self.sampler is None else self.sampler.log_probs(logits)
 
     def state_dict(self) -> dict[str, Tensor]:
