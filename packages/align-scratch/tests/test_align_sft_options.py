@@ -131,7 +131,7 @@ def test_chunks_change_nothing_but_memory(toy_model: Any, parts: Any) -> None:
     results = []
     for chunk in (None, 1, 10):
         trainer.model.zero_grad()
-        loss, hits, spread = labelled_loss(trainer.model, whole.rows, whole.weights, chunk_tokens=chunk)
+        loss, hits, spread = labelled_loss(trainer.model, whole.rows, whole.weights, chunk=chunk)
         loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
         results.append((loss.item(), hits, spread.item(), gradient))

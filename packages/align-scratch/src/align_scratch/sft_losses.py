@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from align_scratch.labels import Labelled
 from align_scratch.protocols import Model
+from align_scratch.scoring import chunk_tokens
 from inference_scratch.score import entropy
 
 
@@ -57,13 +58,13 @@ def labelled_loss(
     loss_type: str = "nll",
     label_smoothing: float = 0.0,
     segments: Tensor | None = None,
-    chunk_tokens: int | None = None,
+    chunk: int | None = None,
 ) -> tuple[Tensor, int, Tensor]:
     """The weighted loss of a micro-batch; how many targets the model ranks first; the sum of its entropies in nats.
 
     weights: (N, T), of each position. segments: (N, T), for models that keep the examples of a row apart. The head
-    runs where something is learned, on `chunk_tokens` positions at a time (None: 64 MB of fp32 logits, or 1024
-    positions if that is more); with more than one chunk its work is repeated in the backward pass, not kept.
+    runs where something is learned, on `chunk` positions at a time (None: `scoring.chunk_tokens` of them); with more
+    than one chunk its work is repeated in the backward pass, not kept.
     """
     extra = {} if segments is None else {"segments": segments}
     features = model.features(batch.ids, lengths=batch.lengths, **extra)  # (N, T, D)
@@ -79,7 +80,7 @@ def labelled_loss(
             hits, spread = (log_probs.argmax(-1) == targets).sum(), entropy(log_probs).sum()
         return (terms * weights).sum(), hits, spread
 
-    chunk = chunk_tokens or max(1024, 2**24 // model.vocab_size)
+    chunk = chunk or chunk_tokens(model)
     if len(targets) <= chunk:
         loss, hits, spread = of_chunk(features, targets, weights)
         return loss, int(hits), spread
