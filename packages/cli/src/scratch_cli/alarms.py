@@ -204,9 +204,12 @@ def length_drift(h: History) -> tuple[int, str] | None:
 
 
 def entropy_collapse(h: History) -> tuple[int, str] | None:
-    """A tenth of the first entropy is left, and the task is not solved."""
+    """A tenth of the first entropy is left of a policy that learns from rewards, and the task is not solved.
+
+    In supervised training entropy falls because something is learned.
+    """
     then, now = h.then("entropy"), h.now("entropy", START)
-    if not h.full or then is None or now is None or then <= 0 or now > 0.1 * then:
+    if not h.full or "reward" not in h.known or then is None or now is None or then <= 0 or now > 0.1 * then:
         return None
     if h.solved or ("accuracy" not in h.known and (h.now("reward") or 0.0) > (h.then("reward") or 0.0)):
         return None

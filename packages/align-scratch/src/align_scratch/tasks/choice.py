@@ -46,7 +46,7 @@ class Choice:
         """Raises DataError, naming file and line, for a file that holds something else."""
         self.config = config
         self._letters: dict[int, Choices] = {}
-        examples: dict[str, Any]
+        examples: Any
         if config.path is None:
             examples = draw_examples(
                 self._drawn,
