@@ -27,9 +27,9 @@ def learn_unigram(
     The steps and rules are those of `unigram_reference.learn_unigram`. Log p are rounded to single precision.
     """
     words = sorted(word_counts)  # so that sums do not depend on the order of the text
-    counts = {word: word_counts[word] for word in words}
     kernel = kernels("unigram", math.inf if sum(map(len, words)) > _MANY_LETTERS else 0.0)
     if kernel is None:
+        counts = {word: word_counts[word] for word in words}
         learned = reference.learn_unigram(
             counts, n_pieces=n_pieces, max_piece_length=max_piece_length, n_seeds=n_seeds, kind_of=kind_of
         )
@@ -43,7 +43,7 @@ def learn_unigram(
     parts = kernel.learn(
         codes,
         starts,
-        np.fromiter(counts.values(), np.int64, len(counts)),
+        np.fromiter(map(word_counts.__getitem__, words), np.int64, len(words)),
         room,
         n_pieces=n_pieces,
         n_seeds=n_seeds,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokenizers_scratch.kernels.arrays import Ints, Longs
+from tokenizers_scratch.kernels.compiling import entry
 
 
 def flat(words: Sequence[str]) -> tuple[Ints, Longs]:
@@ -27,10 +28,18 @@ def number_characters(words: Sequence[str]) -> tuple[Ints, list[str], Longs]:
 
 def room_at(codes: Ints, starts: Longs, kinds: Sequence[int], longest: int) -> Ints:
     """How long a piece that begins at each place may be; `kinds`: those of the characters, by number."""
-    kind = np.array([0, *kinds])[codes]
-    is_end = np.append((kind[:-1] != kind[1:]) & (kind[:-1] != 0), True)
-    is_end[starts[1:] - 1] = True
-    ends = np.flatnonzero(is_end) + 1
-    places = np.arange(codes.size)
-    room: Ints = np.minimum(ends[np.searchsorted(ends, places, "right")] - places, longest).astype(np.int32)
+    room = np.empty(codes.size, np.int32)
+    fill_room(codes, starts, np.array([0, *kinds], np.int32), longest, room)
     return room
+
+
+@entry
+def fill_room(codes: Ints, starts: Longs, kinds: Ints, longest: int, room: Ints) -> None:
+    """Write to `room` how far it is to the end of the word, or to where its kind of character ends."""
+    for word in range(starts.size - 1):
+        end = starts[word + 1]
+        for i in range(starts[word + 1] - 1, starts[word] - 1, -1):
+            kind = kinds[codes[i]]
+            if i + 1 < starts[word + 1] and kind != 0 and kind != kinds[codes[i + 1]]:
+                end = i + 1
+            room[i] = min(end - i, longest)

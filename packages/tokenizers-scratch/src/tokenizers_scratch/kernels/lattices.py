@@ -47,9 +47,11 @@ def child_place(trie: Trie, node: int, character: int) -> int:
 
 @entry
 def fill_trie(trie: Trie, codes: Ints, starts: Longs, lengths: Ints) -> int:
-    """Enter pieces, given as parts of `codes`; the number of nodes."""
+    """Enter pieces, given as parts of `codes`; the number of nodes, or 0 if there is too little room."""
     n_nodes = 1
     for piece in range(starts.size):
+        if n_nodes + lengths[piece] > trie.piece.size:
+            return 0
         node = 0
         for i in range(starts[piece], starts[piece] + lengths[piece]):
             at = child_place(trie, node, codes[i])

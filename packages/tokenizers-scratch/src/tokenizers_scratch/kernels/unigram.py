@@ -12,7 +12,7 @@ import numpy as np
 
 from tokenizers_scratch.kernels.arrays import Floats, Ints, Longs
 from tokenizers_scratch.kernels.compiling import compilation
-from tokenizers_scratch.kernels.flat import flat
+from tokenizers_scratch.kernels.flat import flat, room_at
 from tokenizers_scratch.kernels.lattices import (
     NONE,
     Edges,
@@ -125,11 +125,14 @@ def seeds(codes: Ints, words: Longs, counts: Longs, room: Ints, n_seeds: int) ->
 
 def new_trie(codes: Ints, starts: Longs, lengths: Ints) -> Trie:
     """The trie of pieces that are parts of `codes`."""
-    room = int(lengths.sum()) + 1
-    keys = np.full(1 << (2 * room).bit_length(), NONE, np.int64)
-    trie = Trie(keys, np.empty(keys.size, np.int32), np.full(room, NONE, np.int32))
-    fill_trie(trie, codes, starts, lengths)
-    return trie
+    most = int(lengths.sum()) + 1
+    room = min(most, 2 * starts.size + 1024)  # pieces share what they begin with, as a rule
+    while True:
+        keys = np.full(1 << (2 * room - 1).bit_length(), NONE, np.int64)
+        trie = Trie(keys, np.empty(keys.size, np.int32), np.full(room, NONE, np.int32))
+        if fill_trie(trie, codes, starts, lengths):
+            return trie
+        room = min(most, 2 * room)
 
 
 def edges_of(trie: Trie, codes: Ints, words: Longs, unknown: int) -> Edges:
@@ -183,6 +186,6 @@ def prepare() -> None:
         words = ["abab", "ab", "ba" * 3]
         code_points, starts = flat(words)
         codes = code_points - 96
-        room = np.concatenate([np.arange(len(word), 0, -1, dtype=np.int32) for word in words])
+        room = room_at(codes, starts, [1, 1], 16)
         learn(codes, starts, np.array([3, 2, 1]), room, n_pieces=2, n_seeds=10)
         Cutter(["a", "ab"], [-1.0, -2.0], -12.0).cut(["abc"])
