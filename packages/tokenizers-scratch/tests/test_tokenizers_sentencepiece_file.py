@@ -247,6 +247,7 @@ LOOP = charsmap(*[(c ^ c + 1) << 10 | c for c in range(256)])
         (charsmap((1 ^ 0xFF) << 10, 0xFF | ENDS | (3 << 10), 1 << 31), "not UTF-8"),
         (charsmap((1 ^ 0x61) << 10, 0x61 | ENDS | (3 << 10), 1 << 31 | 9), "leads out of the data"),
         (charsmap((1 ^ 0x61) << 10, 0x61 | ENDS | (3 << 10), 1 << 31, replacements=b"\xff\0"), "is not UTF-8"),
+        (charsmap((1 ^ 0x61) << 10, 0x61 | ENDS | (3 << 10), 1 << 31, replacements=b"b" * 1025 + b"\0"), "1024 bytes"),
         (charsmap(*([(0 ^ 0x61) << 10] + [0x61 | (i ^ i ^ 0x61) << 10 for i in range(1, 255)])), None),
     ],
 )

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 MAX_RULES = 2**20
 _LONGEST_SOURCE = 256  # bytes
+_LONGEST_REPLACEMENT = 1024  # bytes; U+FDFA becomes 33
 
 
 class Charsmap:
@@ -60,7 +61,7 @@ class Charsmap:
         while waiting:
             node, source = waiting.pop()
             offset = node ^ _offset(self._units[node])
-            if len(source) > _LONGEST_SOURCE or len(found) > MAX_RULES or steps > 8 * MAX_RULES:
+            if len(source) > _LONGEST_SOURCE or len(found) > MAX_RULES or steps > 4 * MAX_RULES:
                 raise ValueError("there are more rules, or longer ones, than can be meant")
             if source and self._units[node] >> 8 & 1:
                 found[_text(source)] = self._replacement(self._leaf(offset))
@@ -76,9 +77,9 @@ class Charsmap:
         return self._units[place] & 0x7FFFFFFF
 
     def _replacement(self, place: int) -> str:
-        end = self._replacements.find(b"\0", place)
+        end = self._replacements.find(b"\0", place, place + _LONGEST_REPLACEMENT + 1)
         if place > len(self._replacements) or end < 0:
-            raise ValueError("a replacement leads out of the data")
+            raise ValueError(f"a replacement leads out of the data, or has more than {_LONGEST_REPLACEMENT} bytes")
         try:
             return self._replacements[place:end].decode("utf-8")
         except UnicodeDecodeError:
