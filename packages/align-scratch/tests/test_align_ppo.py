@@ -52,7 +52,9 @@ def test_later_updates_of_a_batch_move_away(parts: Parts, toy_task: Any) -> None
     metrics = first(PPO(config, **parts(toy_task(late))))
     assert metrics["val/ratio"] != 1
     assert metrics["policy/approxkl_avg"] > 0
-    assert metrics["policy/clipfrac_avg"] == metrics["clip_ratio/low_mean"] + metrics["clip_ratio/high_mean"] > 0
+    both = metrics["clip_ratio/low_mean"] + metrics["clip_ratio/high_mean"]
+    assert metrics["policy/clipfrac_avg"] == pytest.approx(both)
+    assert both > 0
 
 
 def test_metrics_and_records(parts: Parts, toy_task: Any) -> None:
@@ -72,7 +74,7 @@ def test_metrics_and_records(parts: Parts, toy_task: Any) -> None:
     assert metrics["reward"] == pytest.approx(mean("reward"))
     assert metrics["objective/scores"] == pytest.approx(mean("reward"), rel=1e-6)
     assert metrics["objective/kl"] == pytest.approx(mean("kl"), rel=1e-5)
-    assert metrics["objective/kl"] > 0
+    assert metrics["objective/kl"] != 0  # of the policy after the first step; k1 may be negative
     assert metrics["objective/non_score_reward"] == pytest.approx(-0.3 * mean("kl"), rel=1e-5)
     assert metrics["objective/rlhf_reward"] == pytest.approx(mean("reward") - 0.3 * mean("kl"), rel=1e-5)
     per_token = metrics["objective/entropy"] / metrics["completions/mean_length"]

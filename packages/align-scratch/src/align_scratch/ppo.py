@@ -86,9 +86,11 @@ class PPO:
         self.values = ValueFunction(model, config.value_trunk)  # V
         policy, values = trainable(model), self.values.parameters()
         self.named = policy | values
-        self.optimizer = adamw(policy, config, eps=config.adam_eps)
+        head = dict(self.values.head.named_parameters())  # starts from nothing, and has to learn faster than all else
+        trunk = {name: parameter for name, parameter in values.items() if name.startswith("value_trunk.")}
+        self.optimizer = adamw(policy | trunk, config, eps=config.adam_eps)
         self.optimizer.add_param_group(
-            {"params": list(values.values()), "weight_decay": 0.0, "lr_scale": config.value_lr_ratio}
+            {"params": list(head.values()), "weight_decay": 0.0, "lr_scale": config.value_lr_ratio}
         )
         needed = config.kl_coef > 0 or config.track_kl > 0
         self.reference = Reference(model, adapter, sampler=sampler, needed=needed)  # pi_ref
