@@ -1,17 +1,21 @@
 """Training WordPiece, Unigram and sentencepiece's BPE side by side with HF tokenizers and sentencepiece.
 
-    python benchmarks/tokenizers_subword.py [wordpiece] [bpe] [unigram]
+    python benchmarks/tokenizers_subword.py [wordpiece] [bpe] [unigram] [memory]
 
 Texts are read from ../shared/data. Both sides train 8,000 entries on the same text, from a file as each does it best,
-in turns; times are on the wall, the median of the runs, with the kernels loaded. The libraries use as many threads as
-they like, we use one. Printed next to the ratio: into how many tokens each cuts the text, and for Unigram what each
-says of the most probable segmentations in nats (the higher the better). Needs tokenizers and sentencepiece.
+in turns; times are on the wall, the median of the runs, with the kernels loaded. Threads are as each has them by
+default: sentencepiece starts 16, HF one a core; here one thread counts words for sentencepiece while one reads, all
+else is one. Printed next to the ratio: into how many tokens each cuts the text, and for Unigram what each says of the
+most probable segmentations in nats (the higher the better). `memory` is the peak of a process that trains on the text
+once, ten times over, and ten times over with so many new words in each round that there are twice as many different
+ones in the end; the text comes as a stream. Needs tokenizers and sentencepiece.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -134,10 +138,53 @@ def sentencepiece(model: str, lines: list[str], path: Path) -> None:
     row(f"sentencepiece {model}, against sentencepiece", ours, theirs, quality)
 
 
+MEMORY_PROCESS = """
+import sys
+from tokenizers_scratch.config_subword import SentencePieceConfig, UnigramConfig, WordPieceConfig
+from tokenizers_scratch.sentencepiece import SentencePieceTokenizer
+from tokenizers_scratch.unigram import UnigramTokenizer
+from tokenizers_scratch.wordpiece import WordPieceTokenizer
+
+path, name, times, new_words = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "new"
+
+def lines():
+    for time in range(times):
+        with open(path, encoding="utf-8", newline="\\n") as file:
+            for number, line in enumerate(file):
+                line = line.rstrip("\\n")
+                if new_words and number % 20 == 0:
+                    line = line[::-1].replace("e", chr(97 + time)).replace("a", chr(98 + time))
+                yield line
+
+size = int(sys.argv[5])
+cls, config = {
+    "wordpiece": (WordPieceTokenizer, WordPieceConfig(vocab_size=size)),
+    "unigram": (UnigramTokenizer, UnigramConfig(vocab_size=size)),
+    "sentencepiece bpe": (SentencePieceTokenizer, SentencePieceConfig(model="bpe", vocab_size=size)),
+    "sentencepiece unigram": (SentencePieceTokenizer, SentencePieceConfig(model="unigram", vocab_size=size)),
+}[name]
+cls.train(lines(), config)
+with open("/proc/self/status") as status:  # of this process alone, as getrusage does not have it after a fork
+    print(next(line for line in status if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def memory(path: Path) -> None:
+    print("\n| peak memory of training | the text once | ten times over | with twice the words |\n|---|---|---|---|")
+    for name in ("wordpiece", "unigram", "sentencepiece bpe", "sentencepiece unigram"):
+        peaks = []
+        for case in (("1", "old"), ("10", "old"), ("10", "new")):
+            command = [sys.executable, "-c", MEMORY_PROCESS, str(path), name, *case, str(SIZE)]
+            peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout) / 1024)
+        once, *others = peaks
+        cells = " | ".join(f"{peak:.0f} MB, {peak / once:.2f}x" for peak in others)
+        print(f"| {name} | {once:.0f} MB | {cells} |", flush=True)
+
+
 def main() -> None:
-    chosen = sys.argv[1:] or ["wordpiece", "bpe", "unigram"]
+    chosen = sys.argv[1:] or ["wordpiece", "bpe", "unigram", "memory"]
     lines = corpus()
-    for name in ("wordpieces", "sentencepieces", "unigram"):
+    for name in ("wordpieces", "sentencepieces", "unigram", "parts"):
         kernels(name, float("inf"))
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "corpus.txt"
@@ -147,6 +194,8 @@ def main() -> None:
         for name in chosen:
             if name == "wordpiece":
                 wordpiece(lines, path)
+            elif name == "memory":
+                memory(path)
             else:
                 sentencepiece(name, lines, path)
 

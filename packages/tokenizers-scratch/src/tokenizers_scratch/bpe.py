@@ -21,6 +21,7 @@ from tokenizers_scratch.bpe_learn import learn_from_texts
 from tokenizers_scratch.bpe_merge import merge_word
 from tokenizers_scratch.byte_alphabet import from_stand_ins, single_bytes, to_stand_ins
 from tokenizers_scratch.config import BPEConfig
+from tokenizers_scratch.counting import batches
 from tokenizers_scratch.errors import TokenizerFileError
 from tokenizers_scratch.gpt2_files import GPT2Files, read_gpt2_files, write_gpt2_files
 from tokenizers_scratch.patterns import SplitPattern, split_pattern, whole_words
@@ -167,7 +168,7 @@ class BPETokenizer(BaseTokenizer):
         if not (isinstance(allowed_special, str) and allowed_special == "none"):
             return super().encode_batch(texts, allowed_special=allowed_special)
         rows: list[list[int]] = []
-        for group in _grouped(each_text(texts)):
+        for group in batches(each_text(texts), _BATCH):
             encoder = self._kernels.encoder(sum(map(len, group)))
             if encoder is None:
                 rows.extend(map(self._encode_plain, group))
@@ -223,20 +224,6 @@ class _WordCache(dict[str, tuple[int, ...]]):
                 self.clear()
             self[word] = ids
         return ids
-
-
-def _grouped(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Lists of texts with about `_BATCH` characters together."""
-    group: list[str] = []
-    characters = 0
-    for text in texts:
-        group.append(text)
-        characters += len(text)
-        if characters >= _BATCH:
-            yield group
-            group, characters = [], 0
-    if group:
-        yield group
 
 
 def _find_special_tokens(vocab: Mapping[int, bytes], tokens: Sequence[str]) -> SpecialTokens:

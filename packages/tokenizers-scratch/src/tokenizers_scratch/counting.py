@@ -39,13 +39,18 @@ def joined(texts: Iterable[str], separator: str, special_tokens: SpecialTokens) 
     if any(separator in token for token in special_tokens.ids):
         yield from each_text(texts)
         return
+    yield from map(separator.join, batches(each_text(texts), _WINDOW))
+
+
+def batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The texts in lists of about `size` characters; a longer text ends its list."""
     batch: list[str] = []
-    size = 0
-    for text in each_text(texts):
+    n = 0
+    for text in texts:
         batch.append(text)
-        size += len(text)
-        if size >= _WINDOW:
-            yield separator.join(batch)
-            batch, size = [], 0
+        n += len(text)
+        if n >= size:
+            yield batch
+            batch, n = [], 0
     if batch:
-        yield separator.join(batch)
+        yield batch

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tokenizers_scratch.base import each_text
+from tokenizers_scratch.counting import batches
 from tokenizers_scratch.patterns import whole_words
 from tokenizers_scratch.scripts import MARKER
 from tokenizers_scratch.sentencepiece_text import SPACED, SentencePieceText, split_at_markers
@@ -34,37 +35,22 @@ def get_sentencepiece_word_freqs(
     while the next texts are read.
     """
     counter = _WordCounter(rules or SentencePieceText(), special_tokens or SpecialTokens({}))
-    batches = _batches(each_text(texts))
+    parts = batches(filter(None, each_text(texts)), _WINDOW)
     if threads == 1:
-        for batch in batches:
+        for batch in parts:
             counter.add(batch)
         return counter.counts()
     from concurrent.futures import Future, ThreadPoolExecutor  # here, because a small job has no time for it
 
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[None]] = deque()
-        for batch in batches:
+        for batch in parts:
             waiting.append(pool.submit(counter.add, batch))
             if len(waiting) > _WAITING:
                 waiting.popleft().result()
         for future in waiting:
             future.result()
     return counter.counts()
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts that are not empty, so many at a time that they make a window."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if text:
-            batch.append(text)
-            size += len(text)
-            if size >= _WINDOW:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
 
 
 class _WordCounter:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tokenizers_scratch.counting import batches
 from tokenizers_scratch.kernels.classes import class_table
 from tokenizers_scratch.kernels.compiling import compilation
 from tokenizers_scratch.kernels.counting import (
@@ -50,7 +51,7 @@ class Trainer:
         """Count the words of texts, each a text of its own. Reads as far ahead as the threads need."""
         with ThreadPoolExecutor(self._threads) as pool:
             running: deque[Future[None]] = deque()
-            for batch in _batches(texts):
+            for batch in batches(texts, _PIECE):
                 data, bounds = join(batch)
                 bounds, _ = pieces(data, bounds, self._pattern, _PIECE)
                 for group in groups(bounds, _PIECE):
@@ -123,20 +124,6 @@ def _words_of(table: WordTable) -> tuple[Bytes, Longs, Longs]:
     times = np.empty(len(bounds), np.int64)
     list_words(table, data, bounds, times)
     return read_only(data), bounds, times
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of about `_PIECE` characters; a longer text alone."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _PIECE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def prepare() -> None:
