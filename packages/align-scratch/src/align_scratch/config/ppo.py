@@ -47,7 +47,7 @@ class PPOConfig(PolicyConfig):
     value_trunk: Literal["detached", "shared", "own"] = option(
         "shared", "what the value head reads: the policy's features (detached: no gradient into them) or a copy's"
     )
-    value_lr_ratio: float = option(50.0, "learning rate of the value head as a multiple of lr, which is meant for trained weights")
+    value_lr_ratio: float = option(50.0, "learning rate of the value head as a multiple of lr; it starts from nothing")
     adam_eps: float = option(1e-5, "AdamW: added to the root of the mean square")
 
     def __post_init__(self) -> None:
