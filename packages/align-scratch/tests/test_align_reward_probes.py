@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from align_scratch.over_optimisation import best_of_n_experiment
 from align_scratch.reward_probes import (
     best_against_kl,
     best_of_n_curve,
@@ -14,6 +16,7 @@ from align_scratch.reward_probes import (
     calibration_error,
     length_bias,
     rank_correlation,
+    training_curve,
 )
 
 
@@ -79,3 +82,40 @@ def test_rank_correlation_is_scipys() -> None:
     gold = proxy + torch.randint(0, 5, (50,), generator=generator)
     assert rank_correlation(proxy, gold) == pytest.approx(stats.spearmanr(proxy, gold).statistic)
     assert rank_correlation(proxy, torch.ones(50)) is None
+
+
+def test_a_run_is_a_curve() -> None:
+    rows = [
+        {"step": 0, "eval/greedy": 0.1},
+        {"step": 1, "kl": 0.1, "rewards/reward_model/mean": 0.5, "rewards/gold/mean": 0.3},
+        {"step": 2, "kl": 0.2, "objective/kl": 2.0, "rewards/reward_model/mean": 0.9, "rewards/gold/mean": 0.2},
+        {"step": 3, "kl": None, "rewards/reward_model/mean": 0.9, "rewards/gold/mean": 0.2},
+    ]
+    assert training_curve(rows) == [
+        {"step": 1, "kl": 0.1, "proxy": 0.5, "gold": 0.3},
+        {"step": 2, "kl": 2.0, "proxy": 0.9, "gold": 0.2},
+    ]
+    assert best_against_kl(training_curve(rows))["step"] == 1
+
+
+def test_the_experiment_shows_what_a_judge_of_length_is_worth(parts: Any, toy_task: Any) -> None:
+    """Gold pays short completions and the proxy long ones: what the proxy picks gets worse with every n."""
+
+    class Longer:
+        def score(self, rows: Any, /) -> torch.Tensor:
+            return rows.completion_lengths.float()
+
+    made = parts(toy_task(lambda text: 1 / (1 + len(text))))
+    given = {name: made[name] for name in ("model", "tokenizer", "task", "sampler")}
+    model, tokenizer, task, sampler = given.values()
+    state = torch.get_rng_state()
+    arguments: dict[str, Any] = {"sampler": sampler, "scorer": Longer(), "sizes": (1, 2, 8), "max_new_tokens": 40}
+    curve = best_of_n_experiment(model, tokenizer, task, **arguments)
+    assert [point["n"] for point in curve] == [1, 2, 8]
+    assert curve[0]["proxy"] < curve[1]["proxy"] < curve[2]["proxy"]
+    assert curve[0]["gold"] > curve[1]["gold"] > curve[2]["gold"]
+    assert best_against_kl(curve)["n"] == 1
+    assert best_of_n_experiment(model, tokenizer, task, **arguments) == curve
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match="got 0 held-out prompts"):
+        best_of_n_experiment(model, tokenizer, task, **arguments | {"prompts": 0})

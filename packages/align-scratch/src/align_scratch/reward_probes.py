@@ -5,7 +5,8 @@ a policy gain in truth when it gains in the model's eyes?
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,3 +89,19 @@ def _ranks(values: Tensor) -> Tensor:
     end = counts.cumsum(0)
     ranks: Tensor = ((2 * end - counts - 1).double() / 2)[place]
     return ranks
+
+
+def training_curve(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, float]]:
+    """`step`, `kl`, `proxy` and `gold` of the steps of a run that learned from a reward model: what Gao et al. plot.
+
+    Rows are metrics of `ppo`, `grpo` and their relatives with `reward_model`, as metrics.jsonl has them; rows that lack
+    one of the three are passed over. The divergence is `objective/kl`, summed over a completion, where there is one,
+    else `kl`, by token.
+    """
+    curve: list[Mapping[str, float]] = []
+    for row in rows:
+        kl = row.get("objective/kl", row.get("kl"))
+        found = {"kl": kl, "proxy": row.get("rewards/reward_model/mean"), "gold": row.get("rewards/gold/mean")}
+        if row.get("step") is not None and None not in found.values():
+            curve.append({"step": row["step"], **found})
+    return curve
