@@ -49,6 +49,6 @@ def best_of_n_experiment(
             model, tokenizer, task, some, ids,
             sampler=sampler, group_size=max(sizes), max_new_tokens=longest, generator=generator,
         )  # fmt: skip
-        proxy.append(scorer.score(rollouts.sequences).double().cpu().view_as(rollouts.rewards))
+        proxy.append(scorer.score(rollouts.sequences).cpu().double().view_as(rollouts.rewards))
         gold.append(rollouts.rewards.nan_to_num(0.0))
     return best_of_n_curve(torch.cat(proxy), torch.cat(gold), sizes)

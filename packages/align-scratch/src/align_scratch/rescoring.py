@@ -40,7 +40,7 @@ def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:
     """
     if scorer is None:
         return rollouts
-    values = scorer.score(rollouts.sequences).double().cpu()  # (N,)
+    values = scorer.score(rollouts.sequences).cpu().double()  # (N,)
     scores = [
         Score(
             reward=value,

@@ -122,7 +122,7 @@ class RewardModel(nn.Module):
 
     def normalise_on(self, rows: Sequences) -> None:
         """From now on `score` has mean 0 and standard deviation 1 on these reference samples."""
-        raw = self.raw_scores(rows).double()  # (N,)
+        raw = self.raw_scores(rows).cpu().double()  # (N,); not every device has fp64
         spread = raw.std(correction=0)
         self.mean.copy_(raw.mean())
         self.std.copy_(spread if spread > 1e-6 else torch.ones(()))
