@@ -3,12 +3,13 @@
     python benchmarks/tokenizers_subword.py [wordpiece] [bpe] [unigram] [memory]
 
 Texts are read from ../shared/data. Both sides train 8,000 entries on the same text, from a file as each does it best,
-in turns; times are on the wall, the median of the runs, with the kernels loaded. Threads are as each has them by
-default: sentencepiece starts 16, HF one a core; here one thread counts words for sentencepiece while one reads, all
-else is one. Printed next to the ratio: into how many tokens each cuts the text, and for Unigram what each says of the
-most probable segmentations in nats (the higher the better). `memory` is the peak of a process that trains on the text
-once, ten times over, and ten times over with so many new words in each round that there are twice as many different
-ones in the end; the text comes as a stream. Needs tokenizers and sentencepiece.
+in turns, with the kernels loaded: the median of the runs on the wall, and that of the processor time of all threads,
+which other programs on the machine disturb least. Threads are as each has them by default: sentencepiece starts 16, HF
+one a core; here one thread counts words for sentencepiece while one reads, all else is one. Printed next to the ratio:
+into how many tokens each cuts the text, and for Unigram what each says of the most probable segmentations in nats (the
+higher the better). `memory` is the peak of a process that trains on the text once, ten times over, and ten times over
+with so many new words in each round that there are twice as many different ones in the end; the text comes as a stream.
+Needs tokenizers and sentencepiece.
 """
 
 from __future__ import annotations
@@ -48,19 +49,20 @@ def corpus() -> list[str]:
     return text.replace("<unk>", "unk").split("\n")
 
 
-def in_turns(*jobs: Callable[[], object]) -> list[float]:
-    """The median time of each job."""
-    times: list[list[float]] = [[] for _ in jobs]
+def in_turns(*jobs: Callable[[], object]) -> list[tuple[float, float]]:
+    """The median time of each job on the wall, and that of the processors, all threads together."""
+    times: list[list[tuple[float, float]]] = [[] for _ in jobs]
     for _ in range(RUNS):
         for job, taken in zip(jobs, times, strict=True):
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             job()
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+            taken.append((time.perf_counter() - start, time.process_time() - worked))
+    return [(statistics.median(t for t, _ in taken), statistics.median(t for _, t in taken)) for taken in times]
 
 
-def row(work: str, ours: float, theirs: float, quality: str) -> None:
-    print(f"| {work} | {ours:.2f} s | {theirs:.2f} s | {theirs / ours:.2f}x | {quality} |", flush=True)
+def row(work: str, ours: tuple[float, float], theirs: tuple[float, float], quality: str) -> None:
+    cells = [f"{a:.2f} s | {b:.2f} s | {b / a:.2f}x" for a, b in zip(ours, theirs, strict=True)]
+    print(f"| {work} | {' | '.join(cells)} | {quality} |", flush=True)
 
 
 def wordpiece(lines: list[str], path: Path) -> None:
@@ -190,7 +192,8 @@ def main() -> None:
         path = Path(directory) / "corpus.txt"
         path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
         print(f"{path.stat().st_size / 1e6:.1f} MB, {SIZE} entries, {os.cpu_count()} processors\n")
-        print("| training | ours | theirs | ratio | how well |\n|---|---|---|---|---|")
+        print("| training | ours | theirs | ratio | processor time, ours | theirs | ratio | how well |")
+        print("|---|---|---|---|---|---|---|---|")
         for name in chosen:
             if name == "wordpiece":
                 wordpiece(lines, path)
