@@ -422,16 +422,19 @@ def expressions(draw: st.DrawFn) -> str:
     return " " + text
 
 
+COUNTDOWN = {
+    use: Countdown(CountdownConfig(use=use, n_train=4, n_held_out=1, partial=0.25))  # type: ignore[arg-type]
+    for use in ("all", "any")
+}
+
+
 @given(text=expressions(), use=st.sampled_from(["all", "any"]), target=st.integers(1, 30))
 @settings(max_examples=10 * EXAMPLES, deadline=None, derandomize=True)
 def test_marks_agree_with_python_on_expressions(text: str, use: Any, target: int) -> None:
-    task = Countdown(CountdownConfig(use=use, n_train=4, n_held_out=1, partial=0.25))
-    score = task.check(Example(f"4 , 2 , 3 : {spaced(target).strip()} =", "", ""), text)
+    score = COUNTDOWN[use].check(Example(f"4 , 2 , 3 : {spaced(target).strip()} =", "", ""), text)
     used, given = Counter(re.findall(r"\d", text)), Counter("234")
     fair = used == given if use == "all" else used <= given
     right = fair and by_python(text) == target
-    deep = text.count("(") > 30
-    assert not deep
     assert score.correct is right
     assert score.reward == (1.0 if right else 0.25 * fair)
     assert score.parts == {"exact": float(right), "numbers": float(fair)}
@@ -586,8 +589,7 @@ def test_hostile_text_is_marked_wrong_at_once_and_none_of_it_runs(name: str, par
 @given(completion=st.text(st.sampled_from("0123456789+-*/() =.,\n") | st.characters(), max_size=40))
 @settings(max_examples=5 * EXAMPLES, deadline=None, derandomize=True)
 def test_any_text_is_marked(completion: str) -> None:
-    task = Countdown(CountdownConfig(n_train=1, n_held_out=1))
-    score = task.check(Example("2 , 3 : 6 =", " 2 * 3", " 2 * 3"), completion)
+    score = COUNTDOWN["all"].check(Example("2 , 3 : 6 =", " 2 * 3", " 2 * 3"), completion)
     assert score.correct is (completion.strip() in {"2 * 3", "3 * 2"}) or "(" in completion
     assert score.correct is (score.explanation == "")
 

@@ -1,8 +1,8 @@
 """Task `parity`: is the number of ones odd? Every bit matters, so that nothing can be guessed from a part.
 
-Without working the answer is one bit, right half of the time by chance, and no small transformer learns it from a few
-thousand examples. With working it is the parity after each bit, which needs only the bit before: the least example of
-why thinking step by step helps.
+Without working the answer is one bit, right half of the time by chance, and a small transformer that imitates a few
+thousand examples stays at that. With working it is the parity after each bit, which needs only the bit before: the
+least example of why thinking step by step helps.
 """
 
 from __future__ import annotations
