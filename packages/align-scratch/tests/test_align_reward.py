@@ -298,6 +298,11 @@ def test_another_vocabulary_is_refused(tmp_path: Path, tokenizer: Any) -> None:
     larger = type(tokenizer)(tokenizer.characters + "-")
     with pytest.raises(DoesNotFit, match=r"another vocabulary \(39, here 40\)"):
         RewardModel.on_encoder({**SHAPE, "vocab_size": 40}, larger).read_head(tmp_path)
+    RewardModel.on_encoder(SHAPE, tokenizer).save(tmp_path / "trainer")
+    model = SavedModel()
+    model.vocab_size = 12  # a tokenizer that could not even read the ids that the reward model knows
+    with pytest.raises(DoesNotFit, match=r"another vocabulary \(39, here 12\)"):
+        RewardModel.load(tmp_path, model, tokenizer=type(tokenizer)("0123456789 "))
 
 
 def test_an_adapter_needs_one_of_its_kind(run: tuple[Path, Reward], tokenizer: Any) -> None:

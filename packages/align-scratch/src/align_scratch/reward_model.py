@@ -156,12 +156,7 @@ class RewardModel(nn.Module):
         """
         about = _read_about(directory / ABOUT)
         for name, what in (("vocab_size", "vocabulary"), ("tokenizer", "tokenizer")):
-            if about.get(name) != self.about[name]:
-                raise DoesNotFit(
-                    f"{directory / ABOUT}: was trained with another {what} ({str(about.get(name))[:16]}, here "
-                    f"{str(self.about[name])[:16]}): ids would mean other texts; use the tokenizer of that run, "
-                    "by starting both runs --from one"
-                )
+            _same(about, directory / ABOUT, name, what, self.about[name])
         wanted = {"weight": self.head.weight, "bias": self.head.bias}
         if self.kind == "encoder":
             wanted |= {f"encoder.{name}": tensor for name, tensor in self.body.state_dict().items()}
@@ -213,6 +208,7 @@ class RewardModel(nn.Module):
                 f"reward_model: {run} holds no reward model; give the directory of a finished run of trainer reward"
             )
         about = _read_about(folder / ABOUT)
+        _same(about, folder / ABOUT, "vocab_size", "vocabulary", policy_model.vocab_size)  # before its ids are read
         device = next(policy_model.parameters()).device
         if about.get("body") == "encoder":
             shape = _encoder_shape(about, folder / ABOUT)
@@ -281,8 +277,8 @@ def _load_body(run: Path, about: Mapping[str, Any], policy_model: Model, adapter
         if (run / "adapter").is_dir():
             if adapter is None:
                 raise DoesNotFit(
-                    f"reward_model: {run} has an adapter, and this run has none to read it with; fold it into the "
-                    f"model first (scratch run --from {run}), or give this run an adapter of the same kind"
+                    f"reward_model: {run} has an adapter, and this run has none to read it with; give this run an "
+                    "adapter of the same kind, or train the reward model without one"
                 )
             attachment: Any = type(adapter)
             attachment.load(run / "adapter").wrap(model)
@@ -314,6 +310,14 @@ def _read_weights(path: Path, expected: object) -> dict[str, Tensor]:
         return load_tensors(raw)
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{path}: not readable: {error}") from None
+
+
+def _same(about: Mapping[str, Any], path: Path, name: str, what: str, here: object) -> None:
+    if about.get(name) != here:
+        raise DoesNotFit(
+            f"{path}: was trained with another {what} ({str(about.get(name))[:16]}, here {str(here)[:16]}): "
+            "ids would mean other texts; use the tokenizer of that run, by starting both runs --from one"
+        )
 
 
 def _number(about: Mapping[str, Any], name: str, path: Path) -> float:
