@@ -229,7 +229,7 @@ def test_marks_are_what_the_probabilities_say() -> None:
     problems = [example("40", "a"), example("41", "a"), example("32", "b"), example("12340", "b")]
     result, outputs = scripted(Last(), problems, samples=200, k=(1, 4), batch=300)
     assert result["problems"] == 4
-    assert result["prompts_too_long"] == 1
+    assert (result["prompts_too_long"], result["choices_too_long"]) == (1, 1)
     assert result["greedy"]["accuracy"] == 0.25  # 40 -> 0; 41 -> 8; 32 breaks the checker; the last cannot be read
     assert result["greedy"]["errors"] == 1
     assert result["sampled"]["errors"] == 200

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -23,7 +23,6 @@ class Completion:
     """Whether it ended by itself; else it was cut off."""
 
 
-@torch.inference_mode()
 def complete(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -37,6 +36,22 @@ def complete(
 
     draw: logits (N, V) -> ids (N,). Every prompt has at least one id, and room for one more in the model.
     """
+    import torch
+
+    with torch.inference_mode():
+        return _complete(model, prompts, draw, limit, eos_id, samples)
+
+
+def _complete(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    draw: Callable[[Tensor], Tensor],
+    limit: int,
+    eos_id: int | None,
+    samples: int,
+) -> list[list[Completion]]:
+    import torch
+
     device = next(iter(model.parameters())).device
     lengths = torch.tensor([len(prompt) for prompt in prompts])  # (P,)
     longest = int(lengths.max())
@@ -74,9 +89,10 @@ def complete(
         last = model.features(drawn[:, None], cache=cache)[:, -1]  # (N, D)
 
 
-@torch.inference_mode()
 def log_likelihoods(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
     """The log-probability of each completion (not empty) behind the prompt (not empty), in nats, at temperature 1."""
+    import torch
+
     device = next(iter(model.parameters())).device
     rows = [[*prompt, *completion] for completion in completions]
     lengths = torch.tensor([len(row) for row in rows], device=device)  # (N,)
@@ -84,8 +100,11 @@ def log_likelihoods(model: Any, prompt: Sequence[int], completions: Sequence[Seq
     for place, row in enumerate(rows):
         ids[place, : len(row)] = torch.tensor(row)
     ids = ids.to(device)
-    features = model.features(ids, lengths=lengths)[:, len(prompt) - 1 : -1]  # (N, T', D): what predicts completions
-    logits = model.head(features).float()  # (N, T', V)
-    chosen = logits.log_softmax(-1).gather(-1, ids[:, len(prompt) :, None])[..., 0]  # (N, T')
+    with torch.inference_mode():
+        features = model.features(ids, lengths=lengths)[
+            :, len(prompt) - 1 : -1
+        ]  # (N, T', D): what predicts completions
+        logits = model.head(features).float()  # (N, T', V)
+        chosen = logits.log_softmax(-1).gather(-1, ids[:, len(prompt) :, None])[..., 0]  # (N, T')
     real = torch.arange(chosen.shape[1], device=device) < (lengths - len(prompt))[:, None]  # (N, T')
     return [float(value) for value in (chosen.double() * real).sum(1)]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from scratch_cli.evaluation.completing import Completion, complete, log_likelihoods
 from scratch_cli.evaluation.estimates import majority, pass_at_k, wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Write = Callable[[Mapping[str, Any]], None]
 GREEDY, SAMPLED, LIKELIHOOD = "greedy", "sampled", "likelihood"
@@ -81,6 +81,8 @@ class Evaluation:
         try:
             self._complete(GREEDY, wanted, 1, lambda logits: logits.argmax(-1), write, tick)
             if wanted.samples:
+                import torch
+
                 device = next(iter(self.model.parameters())).device
                 generator = torch.Generator(device).manual_seed(wanted.seed)
 
@@ -199,6 +201,7 @@ class Evaluation:
                 "without_an_answer": sum(vote is None for vote in votes)
             }
         if hasattr(self.task, "choices"):
+            found["choices_too_long"] = sum(not p.choices for p in problems)
             for way in ("whole", "per_byte"):
                 found[f"likelihood_{way}"] = _estimate([float(p.choices.get(way, False)) for p in problems])
         return found
@@ -270,5 +273,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for key, label in (("cut_off", "cut off"), ("errors", "not judged, counted as wrong")):
             if values[key]:
                 yield f"{name}, {label}", f"{values[key]} of {values['completions']} completions"
+    if result.get("choices_too_long"):
+        yield "choices the model cannot read, counted as wrong", str(result["choices_too_long"])
     if result["prompts_too_long"]:
         yield "prompts the model cannot read, counted as wrong", str(result["prompts_too_long"])
