@@ -45,6 +45,15 @@ def register_adapters(register: Any) -> None:
         smoke={"r": 2, "u": 2},
     )
     register(
+        "peft-tinylora",
+        "papers_scratch.peft_tinylora:PeftTinyLoRA",
+        config="papers_scratch.config.peft_tinylora:PeftTinyLoRAConfig",
+        summary="PEFT's own TinyLoRA, to compare `tinylora` with",
+        provides=("adapter",),
+        needs={"model": ["linear-layers"]},
+        smoke={"r": 2, "u": 2},
+    )
+    register(
         "lora-xs",
         "papers_scratch.lora_xs:LoRAXS",
         config="papers_scratch.config.frames:LoRAXSConfig",

@@ -93,6 +93,12 @@ def _called_by_head(
     return called
 
 
+def bare_prefix(model: nn.Module) -> str:
+    """What stands in front of the names that PEFT knows: a model that holds another library's model says where."""
+    inner = getattr(model, "bare_name", None)
+    return f"{inner}." if isinstance(inner, str) else ""
+
+
 def choose_targets(model: nn.Module, target_modules: Sequence[str] = ()) -> list[str]:
     """Full names of the layers to adapt.
 

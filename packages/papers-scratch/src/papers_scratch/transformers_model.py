@@ -34,6 +34,9 @@ PROBE_TOLERANCE = 1e-3  # of the largest logit: kernels differ by rounding betwe
 class TransformersLM(nn.Module):
     """Ids (B, T) -> logits (B, T, V), V = `vocab_size`."""
 
+    bare_name = "model"
+    """Where the bare model is: what other libraries' files name stands below it."""
+
     def __init__(self, config: TransformersConfig, /, *, vocab_size: int) -> None:
         """Reads `config.path`, or makes a new model; the vocabulary is the tokenizer's.
 

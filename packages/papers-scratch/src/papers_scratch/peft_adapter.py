@@ -1,0 +1,245 @@
+"""What the adapters by PEFT's own code share: wrapping, merging, switching off, and files that PEFT reads.
+
+What is PEFT's: the layers, their initialisation, the merged weight, the files. What is ours around it:
+- the model stays the object it was, so `features`, `head` and caches go on working;
+- `unmerge` puts the original weight tensors back; subtracting the change, as PEFT does, leaves rounding errors;
+- a saved adapter knows the hash of the weights it was trained on, and refuses any other base model.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from papers_scratch.errors import AdapterTargetError
+from papers_scratch.fingerprint import weights_fingerprint
+from papers_scratch.peft_files import SavedPeft, read_saved, write_saved
+from papers_scratch.targets import bare_prefix, choose_targets, is_conv1d, weight_matrix
+
+NAME = "default"  # PEFT's name for the only adapter of a model
+PEFT_PREFIX = "base_model.model."  # PEFT names parameters as its own wrapper class would see them
+
+
+class PeftAdapter:
+    """Build it, or `load` it, then `wrap` a model. Subclasses say which of PEFT's layers, and what its file holds."""
+
+    method: ClassVar[str]
+    config_class: ClassVar[type[Any]]
+    layer_class: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, /) -> None:
+        self.config = config
+        self._peft_config: Any = None  # PEFT's own options once a model is wrapped
+        self._layers: dict[str, Any] = {}
+        self._prefix = ""  # of the layers' names, where the model holds the one that PEFT knows
+        self._file_targets: list[str] | str = []  # the layers as PEFT's file names them
+        self._base_sha256 = ""
+        self._saved: SavedPeft | None = None
+        self._originals: dict[str, nn.Parameter] = {}  # the base weights, while merged
+        self._disabled = False
+
+    # --- for subclasses --------------------------------------------------------------------------------------------
+
+    def _config_for_peft(self, targets: list[str] | str) -> Any:
+        """PEFT's options for these layers: a list of names or a pattern."""
+        raise NotImplementedError
+
+    def _inject(self, peft_config: Any, model: nn.Module) -> None:
+        """Put PEFT's layers into `model`."""
+        raise NotImplementedError
+
+    def trainable_parameters(self) -> Mapping[str, nn.Parameter]:
+        """What is trained, by the names in the wrapped model."""
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What the file holds, by its keys: the very tensors of the model."""
+        raise NotImplementedError
+
+    def _file_shapes(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+        """Keys and shapes that a file must have for layers of these names and (out, in)."""
+        raise NotImplementedError
+
+    # --- wrapping --------------------------------------------------------------------------------------------------
+
+    def wrap(self, model: nn.Module, /) -> None:
+        """Freeze `model` and put PEFT's layers around its linear layers, in place.
+
+        Nothing is changed if this raises: AdapterTargetError (no layer to adapt, or a model that has an adapter),
+        AdapterFileError (loaded adapter, other base model), RuntimeError (this adapter has a model).
+        """
+        if self._peft_config is not None:
+            raise RuntimeError("this adapter wraps a model already; build another adapter for another model")
+        if any(isinstance(module, BaseTunerLayer) or hasattr(module, "base_layer") for module in model.modules()):
+            raise AdapterTargetError(
+                f"{type(model).__name__} has an adapter already; two on one layer are not supported"
+            )
+        targets = choose_targets(model, self.config.target_modules)
+        base_sha256 = weights_fingerprint(model)
+        self._prefix = bare_prefix(model)
+        if self._saved is not None:
+            self._saved.check_base(model, base_sha256)
+            shapes = {name: weight_matrix(model.get_submodule(name)).shape for name in targets}
+            self._saved.check_tensors(self._file_shapes({name: (out, inner) for name, (out, inner) in shapes.items()}))
+
+        modes = {name: model.get_submodule(name).training for name in targets}
+        others = {name for name, _ in model.named_modules()} - set(targets)
+        bare_others = {name.removeprefix(self._prefix) for name in others}
+        self._file_targets = peft_targets([name.removeprefix(self._prefix) for name in targets], bare_others)
+        peft_config = self._config_for_peft(peft_targets(targets, others))
+        with warnings.catch_warnings():
+            # A tied head is adapted only if the user names it, and our merge unties it for as long as it is merged.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            # PEFT finds out for itself which layers store their weight the other way round, and says that it did.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            self._inject(peft_config, model)
+        self._peft_config = peft_config
+        self._base_sha256 = base_sha256
+        self._layers = {name: model.get_submodule(name) for name in targets}
+        adapted = [name for name, module in model.named_modules() if isinstance(module, self.layer_class)]
+        if adapted != targets:
+            raise RuntimeError(f"peft adapted {adapted} where {targets} was asked for")
+        for name, layer in self._layers.items():
+            layer.train(modes[name])  # new modules start in training mode, and dropout would act in an evaluated model
+        for parameter in self.trainable_parameters().values():
+            if parameter.dtype in (torch.bfloat16, torch.float16):
+                parameter.data = parameter.data.float()  # a small step on a half-precision number rounds to no step
+        if self._saved is not None:
+            with torch.no_grad():
+                for key, tensor in self._tensors().items():
+                    tensor.copy_(self._saved.tensors[key])
+
+    def delta_weight(self, layer: str) -> Tensor:
+        """The change of one adapted layer's weight, by name: (out, in)."""
+        adapted = self._wrapped()[layer]
+        delta: Tensor = adapted.get_delta_weight(NAME).detach()
+        return delta.T if is_conv1d(adapted.get_base_layer()) else delta
+
+    # --- merging ---------------------------------------------------------------------------------------------------
+
+    @property
+    def merged(self) -> bool:
+        return bool(self._originals)
+
+    def merge(self) -> None:
+        """Fold the change into the base weights, so that the model runs at its old speed. A second call does nothing.
+
+        Each weight becomes a new tensor and the old one is kept, also for tied weights, which are thereby untied until
+        `unmerge`. Raises ValueError, with nothing merged, if a merged weight would not be finite.
+        """
+        layers = self._wrapped()
+        if self._disabled:
+            raise RuntimeError("merge() inside disabled(): leave the block first")
+        if self.merged:
+            return
+        try:
+            for name, layer in layers.items():
+                base = layer.get_base_layer()
+                self._originals[name] = base.weight
+                base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+                layer.merge(safe_merge=True, adapter_names=[NAME])
+        except ValueError as error:
+            name = list(self._originals)[-1]
+            self._give_back()
+            raise ValueError(f"{name}: the merged weight is not finite, so nothing was merged ({error})") from error
+
+    def unmerge(self) -> None:
+        """Put the base weights back, bit for bit: they are the very tensors that were there before `merge`."""
+        self._wrapped()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for name, original in self._originals.items():
+            layer = self._layers[name]
+            base = layer.get_base_layer()
+            original.data = original.data.to(base.weight.device)  # the model may have moved meanwhile
+            base.weight = original
+            layer.merged_adapters.clear()
+        self._originals = {}
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Inside the block the model computes with the very base weights, and nothing else. May be nested. A merged
+        adapter is merged again at the end."""
+        layers = self._wrapped().values()
+        if self._disabled:
+            yield
+            return
+        was_merged = self.merged
+        self._give_back()  # PEFT would un-merge by subtraction in the first forward
+        requires_grad = {p: p.requires_grad for p in self.trainable_parameters().values()}
+        for layer in layers:
+            layer.enable_adapters(False)
+        self._disabled = True
+        try:
+            yield
+        finally:
+            self._disabled = False
+            for layer in layers:
+                layer.enable_adapters(True)
+            for parameter, flag in requires_grad.items():  # PEFT's switch sets them all to True
+                parameter.requires_grad_(flag)
+            if was_merged:
+                self.merge()
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path, /) -> None:
+        """Write the adapter alone: PEFT's two files, which PEFT reads, and one of ours with the base model's hash."""
+        self._wrapped()
+        config = copy.copy(self._peft_config)
+        config.inference_mode = True  # what PEFT itself saves: a loaded adapter is for use unless training is asked for
+        named = self._file_targets
+        config.target_modules = named if isinstance(named, str) else sorted(named)
+        write_saved(
+            Path(directory),
+            method=self.method,
+            config=self.config,
+            peft_config=config,
+            tensors=self._tensors(),
+            base_sha256=self._base_sha256,
+        )
+
+    @classmethod
+    def load(cls, directory: Path, /) -> Self:
+        """Read what `save` wrote. `wrap` then gives a model that computes what the saved one computed.
+
+        AdapterFileError names the file that is missing or damaged. No pickle is read, whatever the directory holds.
+        """
+        saved, config = read_saved(Path(directory), method=cls.method, config_class=cls.config_class)
+        return cls.from_saved(saved, config)
+
+    @classmethod
+    def from_saved(cls, saved: SavedPeft, config: Any) -> Self:
+        """An adapter that takes the numbers of `saved` when it wraps a model that they fit."""
+        adapter = cls(config)
+        adapter._saved = saved
+        return adapter
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _wrapped(self) -> dict[str, Any]:
+        if self._peft_config is None:
+            raise RuntimeError("this adapter wraps no model yet; call wrap(model) first")
+        return self._layers
+
+    def _key(self, layer: str) -> str:
+        """A layer's name in PEFT's file."""
+        return PEFT_PREFIX + layer.removeprefix(self._prefix)
+
+
+def peft_targets(targets: list[str], others: set[str]) -> list[str] | str:
+    """PEFT also matches by the last parts of a name: `fc` would find `head.fc`. A pattern then says it exactly."""
+    suffixes = tuple(f".{name}" for name in targets)
+    if any(name.endswith(suffixes) for name in others):
+        return "|".join(re.escape(name) for name in targets)
+    return targets
