@@ -244,9 +244,20 @@ class FrameAdapter:
         AdapterFileError names the file that is missing or damaged. No pickle is read, whatever the directory holds.
         """
         saved, config = read_adapter(Path(directory), method=cls.method, config_class=cls.config_class)
+        return cls.from_saved(saved, config)
+
+    @classmethod
+    def from_saved(cls, saved: SavedAdapter, config: Any) -> Self:
+        """An adapter that takes the numbers of `saved` when it wraps a model that they belong to."""
         adapter = cls(config)
         adapter._saved = saved
         return adapter
+
+    @property
+    def records(self) -> list[ModuleRecord]:
+        """What the trained numbers belong to: one record a layer, in the order of `layers`."""
+        self._wrapped()
+        return list(self._records)
 
     def _wrapped(self) -> dict[str, FrameLinear]:
         if not self.layers:

@@ -39,7 +39,8 @@ class PeftAdapter:
     def __init__(self, config: Any, /) -> None:
         self.config = config
         self._peft_config: Any = None  # PEFT's own options once a model is wrapped
-        self._layers: dict[str, Any] = {}
+        self.layers: dict[str, Any] = {}
+        """The adapted layers by full name, in the order of the model; empty before `wrap`."""
         self._prefix = ""  # of the layers' names, where the model holds the one that PEFT knows
         self._file_targets: list[str] | str = []  # the layers as PEFT's file names them
         self._base_sha256 = ""
@@ -104,11 +105,11 @@ class PeftAdapter:
             self._inject(peft_config, model)
         self._peft_config = peft_config
         self._base_sha256 = base_sha256
-        self._layers = {name: model.get_submodule(name) for name in targets}
+        self.layers = {name: model.get_submodule(name) for name in targets}
         adapted = [name for name, module in model.named_modules() if isinstance(module, self.layer_class)]
         if adapted != targets:
             raise RuntimeError(f"peft adapted {adapted} where {targets} was asked for")
-        for name, layer in self._layers.items():
+        for name, layer in self.layers.items():
             layer.train(modes[name])  # new modules start in training mode, and dropout would act in an evaluated model
         for parameter in self.trainable_parameters().values():
             if parameter.dtype in (torch.bfloat16, torch.float16):
@@ -159,7 +160,7 @@ class PeftAdapter:
 
     def _give_back(self) -> None:
         for name, original in self._originals.items():
-            layer = self._layers[name]
+            layer = self.layers[name]
             base = layer.get_base_layer()
             original.data = original.data.to(base.weight.device)  # the model may have moved meanwhile
             base.weight = original
@@ -230,7 +231,7 @@ class PeftAdapter:
     def _wrapped(self) -> dict[str, Any]:
         if self._peft_config is None:
             raise RuntimeError("this adapter wraps no model yet; call wrap(model) first")
-        return self._layers
+        return self.layers
 
     def _key(self, layer: str) -> str:
         """A layer's name in PEFT's file."""

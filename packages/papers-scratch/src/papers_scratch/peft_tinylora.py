@@ -54,7 +54,7 @@ class PeftTinyLoRA(PeftAdapter):
 
     def _inject(self, peft_config: Any, model: nn.Module) -> None:
         # `inject_adapter_in_model` refuses adapters that share numbers between layers; this is what it would call.
-        tuner = peft.TinyLoraModel(model, peft_config, NAME)
+        tuner: Any = peft.TinyLoraModel(model, peft_config, NAME)  # type: ignore[no-untyped-call]
         tuner._cast_adapter_dtype(NAME)  # as get_peft_model does
         for parameter in model.parameters():
             parameter.requires_grad_(False)
