@@ -109,6 +109,16 @@ def test_what_goes_beyond_the_limits_is_not_equal_at_once(text: str) -> None:
     assert seconds < 0.01
 
 
+@pytest.mark.parametrize("text", ["a" + "_" * 255, "a" * 120 + "_" * 130, "a_" * 128, "5 " + "a " * 120 + "!"])
+def test_no_text_within_the_limits_takes_long(text: str) -> None:
+    seconds = math.inf
+    for _ in range(3):
+        started = process_time()
+        assert compare("5", text) is UNPARSEABLE
+        seconds = min(seconds, process_time() - started)
+    assert seconds < 0.01
+
+
 def test_the_limits_are_where_they_are_said_to_be() -> None:
     assert (arithmetic.LONGEST, arithmetic.DEEPEST, arithmetic.LARGEST_EXPONENT, arithmetic.MOST_DIGITS) == (
         256,
@@ -128,6 +138,16 @@ def test_the_limits_are_where_they_are_said_to_be() -> None:
         evaluate([Fraction(10**600), "*", Fraction(10**600)])
     with pytest.raises(TooLarge, match="more than 256"):
         evaluate([Fraction(1), "+"] * 200 + [Fraction(1)])
+
+
+@pytest.mark.parametrize(
+    ("gold", "got"),
+    [("12/3", "1 2/3"), ("1 1/2", "11/2"), ("12", "1 2"), ("8", "3 + x = 5"), ("210", "2x = 10"), ("15", "1 x=5"),
+     ("5", "5 squared"), ("3", "3 quarters"), ("5", "5 hundredths"), ("2", "2 thirds"), ("5", "5 is wrong")],
+)  # fmt: skip
+def test_what_only_looks_like_the_answer_is_not_equal(gold: str, got: str) -> None:
+    assert compare(gold, got) is not EQUAL
+    assert compare(got, gold) is not EQUAL
 
 
 def test_percent_is_a_value_unless_asked_otherwise() -> None:

@@ -30,7 +30,7 @@ _REPLACED = {
 _REPLACE = re.compile("|".join(re.escape(old) for old in sorted(_REPLACED, key=len, reverse=True)))
 _WORDS = re.compile(r"\\(?:text|mathrm|textbf|mbox|textrm|mathbf)\{([^{}]*)\}")
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?=\{)")
-_NAMED = re.compile(r"\s*[A-Za-z](?:_?\w){0,20}\s*=(?!=)")
+_NAMED = re.compile(r"\A([\s({]*)[A-Za-z]\w{0,20}\s*=(?!=)")  # at the start only: 2x = 10 is no 2 10
 _SHORT_FRAC = re.compile(r"\\frac\s*([0-9])")
 _UNIT = re.compile(
     r"(?<=[0-9)}%.])(?:\s+([A-Za-z]+(?:[\s/*.-]+[A-Za-z]+)*)|(cm|mm|km|kg|mg|ml|ft|in|lbs?|oz|mph|hrs?|min|sec|am|pm))"
@@ -39,8 +39,11 @@ _UNIT = re.compile(
 _NO_UNITS = frozenset(
     {"pi", "tau", "e", "i", "inf", "infinity", "nan", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "mod", "or"}
     | {"and", "to", "plus", "minus", "times", "over", "half", "third", "quarter", "dozen", "hundred", "thousand"}
-    | {"million", "billion", "trillion"}
+    | {"million", "billion", "trillion", "halve", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"}
+    | {"hundredth", "thousandth", "millionth", "squared", "cubed", "factorial", "choose", "not"}
 )
+"""Words, also with an s behind them, that make another number of the one before them."""
+_SPACE = re.compile(r"(?<![0-9.]) | (?![0-9.])")
 _SHORT_UNITS = frozenset("mgshlL")
 _TOKEN = re.compile(
     r"\s*(?:([0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+))?"
@@ -83,7 +86,7 @@ def read(text: str) -> tuple[Fraction, bool]:
     text = text.strip()
     if len(text) > LONGEST:
         raise TooLarge(f"{len(text)} characters are more than {LONGEST}")
-    text = _NAMED.sub("", _clean(text), count=1).strip()
+    text = _NAMED.sub(r"\1", _clean(text)).strip()
     text, percent = _without_unit(text)
     value = evaluate(_tokens(_SHORT_FRAC.sub(r"\\frac{\1}", text)))
     return (value / 100 if percent else value), percent
@@ -95,8 +98,9 @@ def _clean(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Two texts that differ only in spaces and typesetting are the same answer, whatever it means."""
-    return "".join(_clean(text[: 2 * LONGEST]).split()) if len(text) <= 2 * LONGEST else text
+    """Two texts that differ only in typesetting and in spaces, but for those between digits (1 1/2 is not 11/2), are
+    the same answer, whatever it means."""
+    return _SPACE.sub("", " ".join(_clean(text).split())) if len(text) <= 2 * LONGEST else text
 
 
 def _without_unit(text: str) -> tuple[str, bool]:
@@ -104,13 +108,19 @@ def _without_unit(text: str) -> tuple[str, bool]:
     percent = False
     if unit is not None:
         words = re.findall("[A-Za-z]+", unit[1] or "")
-        if any(word.lower() in _NO_UNITS or (len(word) == 1 and word not in _SHORT_UNITS) for word in words):
+        if any(_changes_value(word) for word in words):
             raise Unreadable(f"got {unit[1]!r}, which may be more than a unit")
         percent = words[:1] == ["percent"]
         text = text[: unit.start()].strip()
     if text.endswith("%"):
         return text[:-1].strip(), True
     return text, percent
+
+
+def _changes_value(word: str) -> bool:
+    lower = word.lower()
+    short = len(word) == 1 and word not in _SHORT_UNITS
+    return short or lower in _NO_UNITS or lower.removesuffix("s") in _NO_UNITS
 
 
 def _tokens(text: str) -> list[Fraction | str]:
