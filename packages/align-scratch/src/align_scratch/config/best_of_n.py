@@ -30,4 +30,4 @@ class BestOfNConfig(PolicyConfig):
         at_least(self, 0, "curve_prompts", why="it cannot be negative")
         if self.group_size < 2:
             refuse("group_size", self.group_size, "at least 2",
-                   "the best of one is that one; raise group_size and lower prompts_per_step to keep the cost")  # fmt: skip
+                   "the best of one is that one; raise group_size (and lower prompts_per_step)")  # fmt: skip
