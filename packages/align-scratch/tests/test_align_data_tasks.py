@@ -108,9 +108,10 @@ def test_texts(tmp_path: Path) -> None:
 
 def test_prompts_alone_cannot_be_marked_or_imitated(tmp_path: Path, parts: Any) -> None:
     task = File(FileConfig(path=write(tmp_path / "d.jsonl", [{"prompt": f"ask {i}"} for i in range(9)])))
-    with pytest.raises(MissingField, match="has only `prompt`, so nothing can be marked: add `answer`") as e:
+    with pytest.raises(MissingField, match=r"has no `answer`, .* so nothing can be marked: add `answer`") as e:
         task.check(task.examples("train")[0], "x")
     assert e.value.exit_code == 3
+    assert not hasattr(task, "check")  # as trainers ask
     with pytest.raises(DataError, match="has no demonstration to imitate; sft needs data with `completion`"):
         SFT(SFTConfig(), **parts(task))
 
@@ -418,10 +419,10 @@ def test_sft_on_a_file_learns_it(tmp_path: Path, parts: Any) -> None:
 def test_a_checker_that_cannot_mark_anything_says_why(tmp_path: Path, parts: Any) -> None:
     from align_scratch.evaluation import Evaluation
 
-    task = File(FileConfig(path=write(tmp_path / "d.jsonl", [{"prompt": f"a {i}"} for i in range(9)])))
-    built = parts(task)
+    records = [{"prompt": f"a {i}", "answer": "many"} for i in range(9)]
+    built = parts(File(FileConfig(path=write(tmp_path / "d.jsonl", records), checker="numeric")))
     del built["seed"]
-    with pytest.raises(CheckerFailed, match="has only `prompt`, so nothing can be marked"):
+    with pytest.raises(CheckerFailed, match=r"none of .* could be marked: .*the answer 'many' has no number"):
         Evaluation(max_new_tokens=2, **built).run()
 
 

@@ -114,7 +114,14 @@ class BestOfN:
         reward model of another vocabulary."""
         self.config, self.model, self.seed = config, model, seed
         self.source = RolloutSource(
-            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="best-of-n"
+            config,
+            model=model,
+            tokenizer=tokenizer,
+            task=task,
+            sampler=sampler,
+            seed=seed,
+            name="best-of-n",
+            rewarded_elsewhere=config.reward_model is not None,
         )
         self.scorer = load_scorer(config.reward_model, self.source, adapter)
         self.named = trainable(model)
@@ -204,6 +211,8 @@ class BestOfN:
                 ),
                 self.scorer,
             )
+            if not rollouts.checked:  # what the choice is worth in truth is not known
+                return {}
             rewards.append(rollouts.rewards)
             gold.append(torch.tensor([float(score.correct) for score in rollouts.scores]).view(-1, n))
         sizes = sizes_up_to(n)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from align_scratch.protocols import Model, Sampler, Task, Tokenizer
+from align_scratch.metrics import finite
+from align_scratch.protocols import Model, Sampler, Scorer, Task, Tokenizer
 from align_scratch.rollouts import Prompts, Rollouts, roll_out
 from align_scratch.text_match import exact_match, token_f1
 from inference_scratch.config import GreedyConfig
@@ -31,22 +32,34 @@ class Evaluation:
         self.model, self.tokenizer, self.task, self.max_new_tokens = model, tokenizer, task, max_new_tokens
         self.sampler = sampler
         self.held_out = Prompts(tokenizer, task.examples("held_out"))
+        self.scorer: Scorer | None = None
+        """Values what is sampled, besides the task: `reward_model` among the metrics."""
 
     def run(self) -> dict[str, float | int | None]:
         """Accuracies `greedy` and `sampled` in 0..1 over all problems, the mean `reward` sampled, and how many.
 
         `exact_match` and `token_f1` compare greedy completions with the answers as texts, whatever the checker accepts.
+        All of these are None without a checker, or without a problem. `reward_model` is the scorer's mean, if there is
+        one.
         """
-        greedy = list(self._marked(Greedy(GreedyConfig())))
-        metrics: dict[str, float | int | None] = {"greedy": _share_correct(greedy), "sampled": None, "reward": None}
-        pairs = [(c, e.answer) for part in greedy for e, c in zip(part.examples, part.completions, strict=True)]
-        metrics["exact_match"] = sum(exact_match(*pair) for pair in pairs) / len(pairs)
-        metrics["token_f1"] = math.fsum(token_f1(*pair) for pair in pairs) / len(pairs)
-        if self.sampler is not None:
+        names = ("greedy", "sampled", "reward", "exact_match", "token_f1")
+        metrics: dict[str, float | int | None] = dict.fromkeys(names)
+        checked = hasattr(self.task, "check") and len(self.held_out) > 0
+        if checked:
+            greedy = list(self._marked(Greedy(GreedyConfig())))
+            pairs = [(c, e.answer) for part in greedy for e, c in zip(part.examples, part.completions, strict=True)]
+            metrics["greedy"] = _share_correct(greedy)
+            metrics["exact_match"] = sum(exact_match(*pair) for pair in pairs) / len(pairs)
+            metrics["token_f1"] = math.fsum(token_f1(*pair) for pair in pairs) / len(pairs)
+        if self.sampler is not None and len(self.held_out) and (checked or self.scorer is not None):
             sampled = list(self._marked(self.sampler))
-            rewards = torch.cat([part.rewards for part in sampled])
-            reward = float(rewards.nanmean())
-            metrics |= {"sampled": _share_correct(sampled), "reward": reward if reward == reward else None}
+            if checked:
+                rewards = torch.cat([part.rewards for part in sampled])
+                reward = float(rewards.nanmean())
+                metrics |= {"sampled": _share_correct(sampled), "reward": reward if reward == reward else None}
+            if self.scorer is not None:
+                values = torch.cat([self.scorer.score(part.sequences) for part in sampled])  # (N,)
+                metrics["reward_model"] = finite(values.double().mean())
         return metrics | {"problems": len(self.held_out)}
 
     def samples(self, n: int) -> list[Mapping[str, Any]]:
@@ -60,8 +73,7 @@ class Evaluation:
                 "prompt": example.prompt,
                 "completion": completion,
                 "answer": example.answer,
-                "reward": score.reward,
-                "correct": score.correct,
+                **({"reward": score.reward, "correct": score.correct} if part.checked else {}),
                 "explanation": score.explanation,
             }
             for example, completion, score in zip(part.examples, part.completions, part.scores, strict=True)

@@ -24,6 +24,9 @@ SECONDS = 30.0
 BATCH_SECONDS = 300.0
 """That a task may take which marks a whole batch at once, by `check_all(examples, completions)`."""
 
+UNMARKED = Mark(reward=math.nan, correct=False)
+"""Of a completion that nobody has marked."""
+
 
 def mark_all(
     task: Task,

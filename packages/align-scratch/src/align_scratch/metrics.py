@@ -18,13 +18,14 @@ Metrics = dict[str, float | int | None]
 
 def describe(rollouts: Rollouts) -> Metrics:
     """Of the rollouts as sampled. `entropy` is the mean of -log p over the sampled tokens, an unbiased estimate of the
-    policy's entropy in nats a token. Without groups, `reward_std` is that of the batch and no share is known."""
+    policy's entropy in nats a token. Without groups, `reward_std` is that of the batch and no share is known; without
+    a checker there is no `accuracy`."""
     rewards, generation, alone = rollouts.rewards, rollouts.generation, rollouts.group_size == 1
     metrics: Metrics = {
         "reward": finite(rewards.nanmean()),
         "reward_std": finite((rewards.T if alone else rewards).std(1).nanmean()),
         "frac_reward_zero_std": None if alone else finite(zero_variance(rewards).double().mean()),
-        "accuracy": sum(score.correct for score in rollouts.scores) / len(rollouts.scores),
+        **_accuracy(rollouts),
         "entropy": finite(-generation.log_probs[generation.mask].mean()),
         "completions/mean_length": finite(generation.lengths.float().mean()),
         "completions/min_length": int(generation.lengths.min()),
@@ -42,6 +43,11 @@ def describe(rollouts: Rollouts) -> Metrics:
             finite(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else None
         )
     return metrics
+
+
+def _accuracy(rollouts: Rollouts) -> Metrics:
+    right = sum(score.correct for score in rollouts.scores)
+    return {"accuracy": right / len(rollouts.scores)} if rollouts.checked else {}
 
 
 def _terminated(generation: Generation) -> Metrics:
@@ -145,7 +151,7 @@ def records(step: int, rollouts: Rollouts, advantages: Tensor, difference: Tenso
                 "answer": rollouts.examples[group].answer,
                 "reward": finite(score.reward),
                 "rewards": {name: finite(value) for name, value in score.parts.items()},
-                "correct": score.correct,
+                **({"correct": score.correct} if rollouts.checked else {}),
                 "explanation": score.explanation,
                 "advantage": advantage,
                 "length": length,

@@ -51,7 +51,14 @@ class PolicyTrainer:
         reward model of another vocabulary, an adapter below which no reference can move."""
         self.config, self.model = config, model
         self.source = RolloutSource(
-            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name=self.name
+            config,
+            model=model,
+            tokenizer=tokenizer,
+            task=task,
+            sampler=sampler,
+            seed=seed,
+            name=self.name,
+            rewarded_elsewhere=config.reward_model is not None,
         )
         self.device = self.source.device
         self.scorer = load_scorer(config.reward_model, self.source, adapter)

@@ -79,7 +79,14 @@ class PPO:
         reward model of another vocabulary."""
         self.config, self.model = config, model
         self.source = RolloutSource(
-            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="ppo"
+            config,
+            model=model,
+            tokenizer=tokenizer,
+            task=task,
+            sampler=sampler,
+            seed=seed,
+            name="ppo",
+            rewarded_elsewhere=config.reward_model is not None,
         )
         self.device = self.source.device
         self.scorer = load_scorer(config.reward_model, self.source, adapter)

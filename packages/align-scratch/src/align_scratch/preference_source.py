@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from align_scratch.asking import ask
 from align_scratch.config.dpo import DPOConfig
 from align_scratch.config.policy import PolicyConfig
-from align_scratch.errors import CheckerFailed, DoesNotFit
+from align_scratch.errors import CheckerFailed
 from align_scratch.metrics import describe, records
 from align_scratch.preference_data import (
     LabelledRows,
@@ -26,6 +27,11 @@ from align_scratch.rollout_source import RolloutSource
 from align_scratch.schedule import Shuffled, derived_seed
 from inference_scratch.score import Sequences
 
+_NO_PAIRS = (
+    "task: has no pairs to learn from; choose one that has, such as preferences, or set pairs=sampled to build them "
+    "from the policy's own samples"
+)
+
 
 class PreferenceSource:
     """Batches of pairs, or for kto of labelled completions, by step number; new samples where they are due."""
@@ -33,7 +39,8 @@ class PreferenceSource:
     def __init__(
         self, config: DPOConfig, *, model: Model, tokenizer: Tokenizer, task: Any, sampler: Sampler, seed: int
     ) -> None:
-        """Raises DoesNotFit if the task has no pairs or, to sample them, no checker; DataError if a side is missing."""
+        """Raises DoesNotFit if the task has no pairs or, to sample them, no checker; MissingField if its data lacks
+        their fields; DataError if a side is missing."""
         self.config, self.model, self.tokenizer, self.seed = config, model, tokenizer, seed
         self.paired = config.loss_type != "kto"
         self.device = next(model.parameters()).device
@@ -58,14 +65,10 @@ class PreferenceSource:
     def _rows_of(self, task: Any, name: str) -> PairRows | LabelledRows:
         """The task's pairs or, for kto, its labelled completions, which are those of the pairs if it has no others."""
         what, longest = f"task, {name} pairs", self.model.max_length
-        if not self.paired and hasattr(task, "labelled"):
-            return encode_labelled(task.labelled(name), self.tokenizer, max_length=longest, what=what)
-        if not hasattr(task, "pairs"):
-            raise DoesNotFit(
-                "task: has no pairs to learn from; choose one that has, such as preferences, or set pairs=sampled "
-                "to build them from the policy's own samples"
-            )
-        pairs = encode_pairs(task.pairs(name), self.tokenizer, max_length=longest, what=what)
+        if not self.paired and (hasattr(task, "labelled") or not hasattr(task, "pairs")):
+            labelled = ask(task, "labelled", _NO_PAIRS)(name)
+            return encode_labelled(labelled, self.tokenizer, max_length=longest, what=what)
+        pairs = encode_pairs(ask(task, "pairs", _NO_PAIRS)(name), self.tokenizer, max_length=longest, what=what)
         return pairs if self.paired else labelled_from_pairs(pairs)
 
     def _learn_from(self, rows: PairRows | LabelledRows) -> None:
@@ -149,8 +152,7 @@ class PreferenceSource:
 
 
 def _rollouts(config: DPOConfig, *, task: Any, **parts: Any) -> RolloutSource:
-    if not hasattr(task, "check"):
-        raise DoesNotFit("task: cannot mark completions, so pairs=sampled has no best and worst; use pairs=task")
+    ask(task, "check", "task: cannot mark completions, so pairs=sampled has no best and worst; use pairs=task")
     drawn = PolicyConfig(
         prompts_per_step=config.prompts_per_sampling, group_size=config.group_size, max_new_tokens=config.max_new_tokens
     )

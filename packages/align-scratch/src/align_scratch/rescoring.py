@@ -16,7 +16,8 @@ from align_scratch.tasks.problems import Score
 
 
 def load_scorer(run: str | None, source: RolloutSource, adapter: Adapter | None) -> Scorer | None:
-    """The reward model of the finished run `run`, for what `source` samples; None if none is named.
+    """The reward model of the finished run `run`, for what `source` samples, evaluations included; None if none is
+    named.
 
     Raises DoesNotFit if the run has none, or one of another vocabulary or for shorter texts; DataError if its files are
     damaged.
@@ -30,13 +31,14 @@ def load_scorer(run: str | None, source: RolloutSource, adapter: Adapter | None)
             f"reward_model: {run} reads {scorer.max_length} tokens at most, but prompt and completion here have up to "
             f"{longest}: train it with a longer encoder_length, or set a smaller max_new_tokens"
         )
+    source.evaluation.scorer = scorer
     return scorer
 
 
 def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:
     """The same rollouts with the scorer's value as their reward; as they are if there is no scorer.
 
-    What counts as correct is still the task's to say.
+    What counts as correct is still the task's to say, if it can.
     """
     if scorer is None:
         return rollouts
@@ -45,7 +47,7 @@ def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:
         Score(
             reward=value,
             correct=score.correct,
-            parts={"reward_model": value, "gold": score.reward},
+            parts={"reward_model": value} | ({"gold": score.reward} if rollouts.checked else {}),
             explanation=score.explanation,
         )
         for score, value in zip(rollouts.scores, values.tolist(), strict=True)

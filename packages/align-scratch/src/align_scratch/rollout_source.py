@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from align_scratch.asking import ask
 from align_scratch.config.policy import PolicyConfig
 from align_scratch.evaluation import Evaluation
 from align_scratch.protocols import Model, Sampler, Task, Tokenizer
@@ -27,12 +28,21 @@ class RolloutSource:
         sampler: Sampler,
         seed: int,
         name: str,
+        rewarded_elsewhere: bool = False,
     ) -> None:
-        """`name` is the trainer's: two trainers of one seed draw different numbers.
+        """`name` is the trainer's: two trainers of one seed draw different numbers. rewarded_elsewhere: the task needs
+        no checker, since rewards come from a model.
 
-        Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks.
+        Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks, no
+        checker; MissingField where it is the task's data that lacks answers.
         """
         self.config, self.model, self.tokenizer, self.task, self.sampler = config, model, tokenizer, task, sampler
+        if not rewarded_elsewhere:
+            ask(
+                task,
+                "check",
+                "task: cannot mark completions, so there is nothing to learn from; use one that can",
+            )
         examples = task.examples("train")
         self.prompts = Prompts(tokenizer, examples)
         self.max_new_tokens = config.max_new_tokens or (longest_answer(tokenizer, examples) if examples else 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align_scratch.errors import CheckerFailed, DoesNotFit
-from align_scratch.marking import mark_all
+from align_scratch.marking import UNMARKED, mark_all
 from align_scratch.protocols import Example, Model, Sampler, Score, Task, Tokenizer
 from inference_scratch.generate import Generation, generate
 from inference_scratch.score import Sequences, join
@@ -29,6 +29,8 @@ class Rollouts:
     """The same ids behind their prompts, ready to be scored again."""
     rewards: Tensor
     """(P, G) fp64 on the CPU; NaN where the checker failed or gave no finite reward."""
+    checked: bool = True
+    """Whether the task has a checker. Without one every reward here is NaN, and nothing is known to be correct."""
 
     @property
     def group_size(self) -> int:
@@ -64,6 +66,7 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         generation=generation,
         sequences=sequences,
         rewards=torch.cat([part.rewards for part in parts]),
+        checked=parts[0].checked,
     )
 
 
@@ -82,8 +85,13 @@ class Prompts:
 
 
 def longest_answer(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
-    """Tokens of the longest answer or demonstration, a worked solution for example, with its end mark."""
+    """Tokens of the longest answer or demonstration, a worked solution for example, with its end mark.
+
+    Raises DoesNotFit if the examples have neither.
+    """
     texts = {text for example in examples for text in (example.answer, example.demonstration)}
+    if not any(texts):
+        raise DoesNotFit("max_new_tokens: none, but the task has no answers to take the length from: set it")
     return 1 + max(map(len, tokenizer.encode_batch(list(texts))))
 
 
@@ -99,9 +107,9 @@ def roll_out(
     max_new_tokens: int,
     generator: torch.Generator,
 ) -> Rollouts:
-    """Sample `group_size` completions of each prompt, which is read once, and have the task mark them.
+    """Sample `group_size` completions of each prompt, which is read once, and have the task mark them if it can.
 
-    Raises CheckerFailed if the task cannot mark any of them.
+    Raises CheckerFailed if its checker cannot mark any of them.
     """
     generation = generate(
         model,
@@ -113,9 +121,10 @@ def roll_out(
         samples_per_prompt=group_size,
     )
     completions = tokenizer.decode_batch(generation.to_lists())
-    scores = mark_all(task, examples, completions, group_size=group_size)
+    checked = hasattr(task, "check")
+    scores = mark_all(task, examples, completions, group_size=group_size) if checked else [UNMARKED] * len(completions)
     rewards = torch.tensor([score.reward for score in scores], dtype=torch.float64)
-    if rewards.isnan().all():
+    if checked and rewards.isnan().all():
         raise CheckerFailed(f"task: none of {len(scores)} completions could be marked: {scores[0].explanation}")
     return Rollouts(
         examples=examples,
@@ -124,6 +133,7 @@ def roll_out(
         generation=generation,
         sequences=join(prompts, generation),
         rewards=rewards.view(len(examples), group_size),
+        checked=checked,
     )
 
 

@@ -37,6 +37,7 @@ class File(RowTask):
         self.shared = 0
         if config.held_out_path is not None:
             held_out = self._read(config.held_out_path)
+            _refuse_less(held_out[0], rows[0], config.held_out_path, source)
             theirs = {identity(row) for row in held_out}
             sides = {"train": [row for row in rows if identity(row) not in theirs], "held_out": held_out}
             if not sides["train"]:
@@ -71,6 +72,20 @@ def _checker(config: FileConfig, row: Row) -> str:
     if config.template in ("r1_zero", "question_only"):
         return config.template
     return "numeric" if row.answer is not None and "####" in (row.completion or "") else "exact"
+
+
+def _refuse_less(held_out: Row, row: Row, held_out_path: str, path: str) -> None:
+    """Raises DataError if the first row of the file to hold out does not offer what training rows do."""
+    theirs, ours = _offer(held_out), _offer(row)
+    if theirs != ours and ours != "only prompts":
+        raise DataError(f"{held_out_path}: has {theirs}, but {path} has {ours}: give both files the same fields")
+
+
+def _offer(row: Row) -> str:
+    if row.text is not None:
+        return "texts without prompts"
+    answered = (row.answer, row.completion, row.chosen) != (None, None, None)
+    return "prompts with answers" if answered else "only prompts"
 
 
 def identity(row: Row) -> str:

@@ -1,7 +1,7 @@
 """What tasks made of data share: rows become examples, pairs, labelled completions or texts, as far as they go.
 
 What the data has not got is missing and says so: `task.pairs` of data without pairs raises an error that names the
-fields to add, and `hasattr(task, "pairs")` is False.
+fields to add, and `hasattr(task, "pairs")` is False. The same goes for `check` and `labelled`.
 """
 
 from __future__ import annotations
@@ -91,11 +91,24 @@ class RowTask:
             raise MissingField(f"{self.source}: every `label` is false, so there is nothing to show or to ask for")
         return self._examples[split]
 
-    def check(self, example: DataExample, completion: str, /) -> Score:
-        """Mark `completion`, which is untrusted model text. Raises MissingField if the data has no answers."""
+    @property
+    def check(self) -> Callable[[DataExample, str], Score]:
+        """`check(example, completion)`: the marks of untrusted model text. Raises MissingField if the data has no
+        answers."""
+        if not any(example.gold for examples in self._examples.values() for example in examples):
+            raise self._unmarkable()
+        return self._marks
+
+    def _marks(self, example: DataExample, completion: str, /) -> Score:
         if not example.gold:
-            raise MissingField(f"{self.source}: has only `prompt`, so nothing can be marked: add `answer` to the data")
+            raise self._unmarkable()
         return self.checker.score(_Gold(example.prompt, example.gold), completion)
+
+    def _unmarkable(self) -> MissingField:
+        return MissingField(
+            f"{self.source}: has no `answer`, `completion` or `chosen`, so nothing can be marked: add `answer` to the "
+            "data, or let a reward model say what is good (reward_model=RUN, a run of trainer reward)"
+        )
 
     @property
     def pairs(self) -> Callable[[str], Sequence[Pair]]:
