@@ -1,10 +1,19 @@
-"""How much of a model is trained: the number that papers on small adapters compare."""
+"""How much of a model is trained: the number that papers on small adapters compare.
+
+`adapter_numbers` counts from shapes alone, so that a table of published models needs no weights: build the model under
+`torch.device("meta")`, or write the shapes down.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
+
+from papers_scratch.targets import head_layers, linear_layers, tied_layers, weight_matrix
+from papers_scratch.tying import groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +58,37 @@ def count_trainable_params(model: nn.Module) -> ParameterCount:
         else:
             frozen += parameter.numel()
     return ParameterCount(trainable=trainable, frozen=frozen)
+
+
+def adapted_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """(out, in) of each layer that adapters change by default, in the order of the model. Weights may be on `meta`."""
+    left_out = head_layers(model) | tied_layers(model)
+    found = {}
+    for name, layer in linear_layers(model).items():
+        if name not in left_out:
+            out_features, in_features = weight_matrix(layer).shape
+            found[name] = (out_features, in_features)
+    return found
+
+
+def adapter_numbers(
+    shapes: Mapping[str, tuple[int, int]],
+    method: Literal["tinylora", "lora-xs", "lora"],
+    *,
+    r: int = 2,
+    u: int = 1,
+    n_tie: int | None = 1,
+    tying: str = "tiled",
+    weight_tying: float = 0.0,
+) -> int:
+    """How many numbers an adapter trains on layers of these names and shapes (out, in), in the order of the model.
+
+    tinylora: u for each group; r does not matter. lora-xs: r^2 a layer. lora: r (in + out) a layer.
+    """
+    if not shapes:
+        return 0
+    if method == "tinylora":
+        return u * len(set(groups(list(shapes), tying=tying, n_tie=n_tie, weight_tying=weight_tying)))
+    if method == "lora-xs":
+        return sum(min(r, *shape) ** 2 for shape in shapes.values())
+    return sum(r * sum(shape) for shape in shapes.values())

@@ -67,7 +67,12 @@ class FrameLinear(nn.Module):
         if not self.active:
             return h
         core = (self.scale * self.core()).to(x.dtype)  # (r, r)
-        return h + F.linear(F.linear(F.linear(x, self.A.to(x.dtype)), core), self.B.to(x.dtype))
+        inner = F.linear(F.linear(x, self.A.to(x.dtype)), core)  # (..., r)
+        if inner.dtype != h.dtype:
+            return h + F.linear(inner, self.B.to(x.dtype))
+        # One kernel instead of a product and a sum: no second tensor of the size of h.
+        whole = torch.addmm(h.reshape(-1, h.shape[-1]), inner.reshape(-1, self.r), self.B.to(inner.dtype).T)
+        return whole.view(h.shape)
 
     def delta_weight(self) -> Tensor:
         """scale B R A (out, in) in fp32."""

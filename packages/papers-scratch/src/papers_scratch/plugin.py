@@ -10,6 +10,9 @@ hookimpl = pluggy.HookimplMarker("scratch")
 
 _RL_NEEDS = {"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["checker"], "sampler": ["full-support"]}
 _PARTNERS = {"task": "sort", "sampler": "multinomial"}
+# To its end, with a falling rate: a base that knows both orders well is what makes few numbers enough.
+_LONG_IMITATION = {"trainer": "sft", "options": {"steps": 800, "min_lr_ratio": 0.0}}
+_SMALL_GRPO = {"steps": 2, "prompts_per_step": 4, "group_size": 2, "warmup_steps": 0}
 
 
 @hookimpl
@@ -93,4 +96,26 @@ def register_trainers(register: Any) -> None:
         needs=_RL_NEEDS,
         defaults=_PARTNERS,
         smoke={"steps": 2, "batch_size": 8, "warmup_steps": 0},
+    )
+    register(
+        "tinylora",
+        "papers_scratch.recipes:TinyLoRAGRPO",
+        config="papers_scratch.config.recipes:TinyLoRATrainerConfig",
+        summary="reinforcement learning of a dozen numbers: GRPO through TinyLoRA, on a base that knows how",
+        provides=("rl",),
+        needs={**_RL_NEEDS, "adapter": ["adapter"]},
+        defaults={**_PARTNERS, "adapter": "tinylora"},
+        smoke=_SMALL_GRPO,
+        warm_start=_LONG_IMITATION,
+    )
+    register(
+        "lora",
+        "papers_scratch.recipes:LoRAGRPO",
+        config="papers_scratch.config.recipes:LoRATrainerConfig",
+        summary="GRPO through PEFT's LoRA: what few numbers are compared with",
+        provides=("rl",),
+        needs={**_RL_NEEDS, "adapter": ["adapter"]},
+        defaults={**_PARTNERS, "adapter": "lora"},
+        smoke=_SMALL_GRPO,
+        warm_start=_LONG_IMITATION,
     )

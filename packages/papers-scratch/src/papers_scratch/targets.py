@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ def choose_targets(model: nn.Module, target_modules: Sequence[str] = ()) -> list
             if not found:
                 raise AdapterTargetError(
                     f"target_modules: {target!r} names no linear layer of {type(model).__name__}; "
-                    f"it has {_listing(layers)}"
+                    f"it has {listing(layers)}"
                 )
             chosen |= found
     else:
@@ -123,7 +123,7 @@ def choose_targets(model: nn.Module, target_modules: Sequence[str] = ()) -> list
         if not chosen:
             raise AdapterTargetError(
                 f"{type(model).__name__} has no linear layer besides its output head and tied weights: "
-                f"{_listing(layers)}; "
+                f"{listing(layers)}; "
                 "name one in target_modules to adapt it all the same"
             )
     for name in chosen:
@@ -140,7 +140,7 @@ def _refuse_unusable(name: str, weight: torch.Tensor) -> None:
         raise AdapterTargetError(f"{name}: its weight has infinite or NaN values; the base model is broken")
 
 
-def _listing(layers: dict[str, Any]) -> str:
+def listing(layers: Iterable[str]) -> str:
     """Names with the repeated block numbers folded: `blocks.*.c_attn (x4)`."""
     folded = Counter(re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name) for name in layers)
     return ", ".join(name if count == 1 else f"{name} (x{count})" for name, count in folded.items())

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from papers_scratch.config.transformers_model import TransformersConfig
 from papers_scratch.errors import ModelFileError, ModelNotFound, ModelNotSupported
+from papers_scratch.products import quicken
 from papers_scratch.transformers_cache import RaggedCache
 
 OURS = "scratch_model.json"  # beside the files of transformers: what those do not say
@@ -47,6 +48,8 @@ class TransformersLM(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.model: Any = _read(config) if config.path is not None else _make(config, vocab_size)
+        if config.products == "auto":
+            quicken(self.model)
         own: int = self.model.config.get_text_config().vocab_size
         if own < vocab_size:
             raise ModelNotSupported(
@@ -64,12 +67,12 @@ class TransformersLM(nn.Module):
 
     def features(self, ids: Tensor, /, *, lengths: Tensor | None = None, cache: RaggedCache | None = None) -> Tensor:
         """Ids (B, T) -> what the output head reads: (B, T, D)."""
-        B, T = ids.shape
+        T = ids.shape[1]
         if cache is not None:
             mask, positions = cache.extend(T, lengths)
         else:
             places = torch.arange(T, device=ids.device)  # (T,)
-            positions = places.expand(B, T)
+            positions = places[None]  # (1, T)
             mask = None if lengths is None else places < lengths[:, None]  # (B, T)
         backbone = getattr(self.model, self.model.base_model_prefix)
         output = backbone(
