@@ -219,7 +219,7 @@ def test_data_that_is_missing_or_a_directory_or_for_no_task(capsys: pytest.Captu
     Path("data.txt").write_text("words and more words\n" * 50)
     line = refused(capsys, 2, *TINY, "--data", "data.txt")
     assert "task 'sort'" in line
-    assert "tasks that read data: corpus" in line
+    assert "tasks that read data: choice, corpus, file, gsm8k" in line
     assert nothing_was_written("data.txt")
 
 

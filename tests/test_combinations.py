@@ -22,22 +22,31 @@ from scratch_cli.plan import Plan, make_plan
 from scratch_cli.registry import Registry, discover
 
 TOKENIZERS = ("bpe", "byte", "char", "hf", "sentencepiece", "unigram", "word", "wordpiece")
-CAUSAL, VECTORS = ("bigram", "gpt"), ("skipgram",)
+CAUSAL, VECTORS = ("bigram", "gpt", "transformers"), ("skipgram",)
 MODELS = CAUSAL + VECTORS
-CHECKABLE, TEXT_ONLY = ("add", "reverse", "sort"), ("corpus",)
-TASKS = CHECKABLE + TEXT_ONLY
+PAIRED, TEXT_ONLY = ("file", "preferences"), ("corpus",)
+CHECKABLE = ("add", "brackets", "choice", "copy", "count-letters", "countdown", "gsm8k", "instructions", "mul")
+CHECKABLE += ("parity", "reverse", "sort", "sub")
+TASKS = CHECKABLE + PAIRED + TEXT_ONLY
 SAMPLERS = ("greedy", "multinomial", "top-k", "top-p")
-TRAINERS = ("grpo", "pretrain", "sft", "word2vec")
-ADAPTERS = ("lora", "none")
+POLICY = ("best-of-n", "expert-iteration", "grpo", "lora", "ppo", "reinforce", "rloo", "sdpo", "tinylora")
+FROM_CHECKED = (*POLICY, "dpo", "hinted-sft", "sft")
+TRAINERS = (*FROM_CHECKED, "pretrain", "reward", "word2vec")
+ADAPTERS = ("lora", "lora-xs", "none", "peft-tinylora", "tinylora")
 
 
 def reason_against(model: str, trainer: str, task: str, adapter: str) -> str | None:
     """The part that the refusal must name, or None if the combination makes sense."""
     if (trainer == "word2vec") != (model in VECTORS):
         return model
-    if trainer in ("grpo", "sft") and task in TEXT_ONLY:
+    if trainer in FROM_CHECKED and task in TEXT_ONLY:
         return task
-    if adapter == "lora" and model != "gpt":  # bigram and skipgram are tables: no linear layer to adapt
+    if trainer == "reward" and task not in PAIRED:
+        return task
+    if adapter != "none" and model not in (
+        "gpt",
+        "transformers",
+    ):  # bigram and skipgram are tables: no linear layer to adapt
         return model
     return None
 

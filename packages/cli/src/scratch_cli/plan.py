@@ -274,11 +274,19 @@ class _Planner:
             raise UsageError(f"{owner.label} takes the {kind} {name!r} unless another is named, but {error}") from error
 
     def task_for_data(self, trainer: Part | None) -> Part:
-        """The task that `--data` means when none is named."""
+        """The task that `--data` means when none is named: the trainer's own if it reads data, else the one that can do
+        whatever any other fitting one can."""
         able = [part for part in self.registry.parts("task") if part.data is not None]
         if trainer is not None:
             preferred = [part for part in able if part.name == trainer.defaults.get("task")]
-            able = preferred if len(preferred) == 1 else able
+            needed = set(trainer.needs.get("task", ()))
+            fitting = [part for part in able if needed <= set(part.provides)]
+            most = [
+                part
+                for part in fitting
+                if all(set(other.provides) < set(part.provides) for other in fitting if other is not part)
+            ]
+            able = preferred if len(preferred) == 1 else most if len(most) == 1 else fitting or able
         if len(able) == 1:
             return able[0]
         names = ", ".join(part.qualified for part in able)
