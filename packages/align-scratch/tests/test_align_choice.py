@@ -109,6 +109,10 @@ def test_a_file_is_for_judging_unless_some_is_left_to_train_on(tmp_path: Path) -
     assert not train & held_out
     assert len(train | held_out) == 200
     assert 30 <= len(held_out) <= 70
+    other_order = [{**row, "choices": row["choices"][::-1]} for row in rows]
+    turned = Choice(ChoiceConfig(path=written(tmp_path / "turned.jsonl", *rows, *other_order), held_out=0.25))
+    sides = ({q.prompt.split("\n")[0] for q in turned.examples(split)} for split in ("train", "held_out"))
+    assert not set.intersection(*sides)  # with its choices in another order it is the same question
     assert len(Choice(ChoiceConfig(path=path, max_rows=7)).examples("held_out")) == 7
     with gzip.open(tmp_path / "q.jsonl.gz", "wt") as stream:
         stream.write(Path(path).read_text())

@@ -212,6 +212,17 @@ def test_templates_and_graders(tmp_path: Path) -> None:
         File(FileConfig(path=path, checker="pattern", pattern="("))
 
 
+def test_a_solution_that_has_a_box_already_is_shown_with_one(tmp_path: Path) -> None:
+    """As in MATH: the grader wants exactly one box, so a demonstration with two would teach what earns nothing."""
+    records = [
+        {"prompt": f"{i}+1?", "completion": f"It is $\\boxed{{{i + 1}}}$.", "answer": f"{i + 1}"} for i in range(9)
+    ]
+    task = File(FileConfig(path=write(tmp_path / "d.jsonl", records), template="question_only"))
+    for example in both(task, "examples"):
+        assert task.check(example, example.demonstration).correct
+        assert example.demonstration == f"It is ${example.gold}$.\nThe answer is \\boxed{{{example.gold}}}."
+
+
 def test_the_built_in_sums() -> None:
     task = File(FileConfig())
     assert len(built_in()) == 200 == len({identity(row) for row in built_in()})
@@ -401,6 +412,16 @@ def test_a_small_space_gives_what_it_has() -> None:
     task = Instructions(InstructionsConfig(length=2, n_train=4500, n_held_out=600, template="plain"))
     prompts = [e.prompt for e in both(task, "examples")]
     assert len(prompts) == len(set(prompts)) > 3000
+
+
+def test_an_instruction_stands_on_one_side_whatever_the_template() -> None:
+    sides = {}
+    for name in ("alpaca", "plain"):
+        task = Instructions(InstructionsConfig(n_train=300, n_held_out=60, template=name))  # type: ignore[arg-type]
+        texts = [[e.prompt for e in task.examples(split)] for split in ("train", "held_out")]
+        sides[name] = [{text.split("### Instruction:\n")[-1].split("\n")[0] for text in side} for side in texts]
+    assert not sides["alpaca"][0] & sides["plain"][1]
+    assert not sides["plain"][0] & sides["alpaca"][1]
 
 
 def test_sft_on_a_file_learns_it(tmp_path: Path, parts: Any) -> None:

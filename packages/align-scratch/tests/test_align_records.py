@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from align_scratch.errors import DataError, NotAvailable
 from align_scratch.records import lines
 from align_scratch.records.fields import Message, Row, read_rows, worked_solution
-from align_scratch.records.reading import read_records
+from align_scratch.records.reading import parse_line, read_records
 
 EXAMPLES = int(os.environ.get("SCRATCH_EXAMPLES", "60"))
 
@@ -76,6 +77,14 @@ ASKED = (Message("user", "q"),)
 def test_fields(tmp_path: Path, record: dict[str, Any], expected: dict[str, Any]) -> None:
     path = write(tmp_path / "data.jsonl", record)
     assert list(read_rows(path)) == [Row(f"{path}, line 1", **expected)]
+
+
+def test_a_name_that_stands_twice_among_many_is_found_at_once() -> None:
+    line = "{" + ", ".join(f'"k{i}": 1' for i in range(50_000)) + ', "k49999": 2}'
+    started = process_time()
+    with pytest.raises(DataError, match="the field 'k49999' stands twice"):
+        parse_line(line, "line 1")
+    assert process_time() - started < 2  # milliseconds; comparing each name with each other took seconds
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from align_scratch.rewards.extraction import (
     last_box,
     last_number,
     marked_number,
+    without_boxes,
 )
 from align_scratch.rewards.graders import GRADERS, grader
 from align_scratch.rewards.matching import Boxed, Choice, Exact, Numeric, Pattern
@@ -115,6 +116,22 @@ def test_the_strict_number_is_marked_as_the_answer(text: str, number: int | None
     assert marked_number(text) == number
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("so \\boxed{5}.", "so 5."),
+        ("\\boxed{\\frac{1}{2}} or \\fbox {6}", "\\frac{1}{2} or 6"),
+        ("\\boxed{1 + \\boxed{2}}", "1 + 2"),
+        ("\\boxed{\\{1, 2\\}} {a}", "\\{1, 2\\} {a}"),
+        ("} \\boxed{5", "} 5"),
+        ("no box, {one} brace", "no box, {one} brace"),
+        ("\\boxed{" * 50_000, ""),
+    ],
+)
+def test_boxes_can_be_opened(text: str, expected: str) -> None:
+    assert without_boxes(text) == expected
+
+
 def test_the_gold_answer_of_a_data_set() -> None:
     assert gold("She has 16 - 3 = <<16-3=13>>13 left.\n#### 1,600") == "1,600"
     assert gold("So the area is $\\boxed{\\frac{1}{2}}$.") == "\\frac{1}{2}"
@@ -132,7 +149,7 @@ def test_the_gold_answer_of_a_data_set() -> None:
         ("The answer is A. No, the answer is D.", "D"), ("It is not (A), so (B)", "B"), ("I would say D", "D"),
         ("Not A but C", "C"), ("It must be C because DNA", "C"), ("C is the choice", "C"), ("A. That is, not (B)", "A"),
         ("a virus", None), ("", None), ("none of them", None), ("DNA", None), ("E", None), ("the answer is c", None),
-        ("ABCD", None), ("A1", None), ("\u0410", None), ("\uff21", None), ("It's D's", None),
+        ("ABCD", None), ("A B C D", None), ("(A) (B)", None), ("A1", None), ("\u0410", None), ("\uff21", None), ("It's D's", None),
     ],
 )  # fmt: skip
 def test_the_letter_of_a_choice(text: str, letter: str | None) -> None:

@@ -72,8 +72,9 @@ class Evaluation:
             {
                 "prompt": example.prompt,
                 "completion": completion,
-                "answer": example.answer,
-                **({"reward": score.reward, "correct": score.correct} if part.checked else {}),
+                **(
+                    {"answer": example.answer, "reward": score.reward, "correct": score.correct} if part.checked else {}
+                ),
                 "explanation": score.explanation,
             }
             for example, completion, score in zip(part.examples, part.completions, part.scores, strict=True)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from align_scratch.records.fields import Message
+from align_scratch.rewards.extraction import without_boxes
 
 _ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
@@ -115,15 +116,16 @@ def template(name: str) -> Template:
 def with_answer(name: str, solution: str, answer: str) -> str:
     """A worked solution and its answer, as the template asks for them.
 
-    r1_zero: the solution as thoughts, then the answer in tags. question_only: the answer in a box behind the solution.
-    Others: the solution as it is, which names the answer itself, as GSM8K's do behind `####`.
+    r1_zero: the solution as thoughts, then the answer in tags. question_only: the answer in a box behind the solution,
+    whose own boxes are opened, since there must be one only. Others: the solution as it is, which names the answer
+    itself, as GSM8K's do behind `####`.
     """
     if name in ("r1_zero", "question_only"):
         solution = solution.rpartition("####")[0].rstrip() or solution
     if name == "r1_zero":
         return f" {solution} </think> <answer> {answer} </answer>"
     if name == "question_only":
-        return f"{solution}\nThe answer is \\boxed{{{answer}}}."
+        return f"{without_boxes(solution)}\nThe answer is \\boxed{{{answer}}}."
     return solution
 
 

@@ -130,7 +130,7 @@ def shape_of(present: set[str], where: str) -> tuple[str, ...]:
 
 
 def _names(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name[:40]}`" for name in names)
 
 
 def _row(record: Record, shape: tuple[str, ...]) -> Row:

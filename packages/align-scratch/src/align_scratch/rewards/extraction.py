@@ -19,6 +19,7 @@ LONGEST_BOX = 4096
 
 _BOX = re.compile(r"\\(?:boxed|fbox)[ ]{0,4}\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOX_OR_BRACE = re.compile(rf"{_BOX.pattern}|{_BRACE.pattern}", re.DOTALL)
 # A minus right behind a digit is an operator: "10-3" ends in 3. Currency may stand between sign and digits.
 _NUMBER = re.compile(
     r"((?<![0-9])[-\u2212])?(?:\\?\$|[\u20ac\u00a3\u00a5])?([0-9][0-9,]*(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)"
@@ -40,6 +41,22 @@ def boxes(text: str) -> list[str]:
                 at = brace.end()
                 break
     return found
+
+
+def without_boxes(text: str) -> str:
+    """The same text with what stands in its boxes, but no box: `\\boxed{5}` is 5."""
+    kept: list[str] = []
+    at = 0
+    opened: list[bool] = []  # whether each brace that is open belongs to a box
+    for mark in _BOX_OR_BRACE.finditer(text):
+        found = mark.group()
+        boxed = len(found) > 2 or (found == "}" and bool(opened) and opened.pop())
+        if found.endswith("{") and found != "\\{":
+            opened.append(boxed)
+        if boxed:
+            kept.append(text[at : mark.start()])
+            at = mark.end()
+    return "".join(kept) + text[at:]
 
 
 def last_box(text: str) -> str | None:
@@ -106,9 +123,13 @@ class Choices:
     def read(self, text: str) -> str | None:
         """The letter after the last "answer is", else a leading one, else the last in brackets, else the last lone one.
 
-        None if there is none: count that apart from a wrong choice.
+        None if there is none, or nothing but several letters (who lists them has chosen none): count that apart from a
+        wrong choice.
         """
         text = text.strip()
+        bare = "".join(filter(str.isalnum, text[:1000]))
+        if len(bare) > 1 and not set(bare) - set(self.letters):
+            return None
         said = _last(self._said, text)
         if said is None and (leading := self._leading.match(text)) is not None:
             return leading[1]

@@ -95,12 +95,8 @@ class Choice:
         if self.config.style == "text":
             return _even(completion[:10_000]) or None
         n_choices = n_choices or self._most
-        letters = ascii_uppercase[:n_choices]
-        bare = "".join(c for c in completion[:1000] if c.isalnum())
-        if len(bare) > 1 and not set(bare) - set(letters):
-            return None  # A B C D: who lists letters has chosen none
         if n_choices not in self._letters:
-            self._letters[n_choices] = Choices(letters)
+            self._letters[n_choices] = Choices(ascii_uppercase[:n_choices])
         return self._letters[n_choices].read(completion)
 
     def _drawn(self, number: int) -> Question:
@@ -197,8 +193,9 @@ def _answer(place: int, option: str, style: str) -> str:
 
 
 def _unit(question: Question) -> float:
-    """Where a question stands between 0 and 1; the same for every order of the file."""
-    return hash_unit(question.prompt, "scratch choice")
+    """Where a question stands between 0 and 1; the same for every order of the file and of the choices."""
+    asked = question.prompt.partition("\n")[0]
+    return hash_unit("\0".join([asked, *sorted(question.options)]), "scratch choice")
 
 
 def _even(text: str) -> str:

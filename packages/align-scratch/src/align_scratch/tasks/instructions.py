@@ -41,16 +41,17 @@ class Instructions(ProblemTask):
         self.lesson = f"Eight kinds of instruction, put by template {config.template}; every demonstration is right."
         room = {"train": config.n_train, "held_out": config.n_held_out}
         sides: dict[str, list[Example]] = {split: [] for split in SPLITS}
-        for example in self._drawn(sum(room.values()) * _TRIES):
-            side = "held_out" if is_held_out(example.prompt) else "train"
+        for instruction, answer in self._drawn(sum(room.values()) * _TRIES):
+            side = "held_out" if is_held_out(instruction) else "train"  # whichever template puts it
             if len(sides[side]) < room[side]:
-                sides[side].append(example)
+                prompt = self.template.prompt((Message("user", instruction),))
+                sides[side].append(Example(prompt, answer, answer))
             elif all(len(sides[split]) == room[split] for split in SPLITS):
                 break
         self._examples = {split: tuple(examples) for split, examples in sides.items()}
 
-    def _drawn(self, tries: int) -> Iterator[Example]:
-        """Different problems, every kind equally often while it has new ones."""
+    def _drawn(self, tries: int) -> Iterator[tuple[str, str]]:
+        """Different instructions and their answers, every kind equally often while it has new ones."""
         rng = random.Random(self.config.seed)
         seen: set[str] = set()
         for _ in range(tries):
@@ -59,5 +60,4 @@ class Instructions(ProblemTask):
             instruction = words.format(" ".join(items))
             if instruction not in seen:
                 seen.add(instruction)
-                answer = solve(items)
-                yield Example(self.template.prompt((Message("user", instruction),)), answer, answer)
+                yield instruction, solve(items)
