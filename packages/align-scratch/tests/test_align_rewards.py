@@ -149,7 +149,8 @@ def test_the_gold_answer_of_a_data_set() -> None:
         ("The answer is A. No, the answer is D.", "D"), ("It is not (A), so (B)", "B"), ("I would say D", "D"),
         ("Not A but C", "C"), ("It must be C because DNA", "C"), ("C is the choice", "C"), ("A. That is, not (B)", "A"),
         ("a virus", None), ("", None), ("none of them", None), ("DNA", None), ("E", None), ("the answer is c", None),
-        ("ABCD", None), ("A B C D", None), ("(A) (B)", None), ("A1", None), ("\u0410", None), ("\uff21", None), ("It's D's", None),
+        ("ABCD", None), ("A B C D", None), ("(A) (B)", None),
+        ("A1", None), ("\u0410", None), ("\uff21", None), ("It's D's", None),
     ],
 )  # fmt: skip
 def test_the_letter_of_a_choice(text: str, letter: str | None) -> None:
