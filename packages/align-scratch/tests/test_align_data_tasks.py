@@ -450,3 +450,4 @@ def test_a_checker_that_cannot_mark_anything_says_why(tmp_path: Path, parts: Any
 def test_messages_stand_for_prompts() -> None:
     row = Row("x", context=(Message("user", "a"),))
     assert identity(row) != identity(Row("x", context=(Message("system", "a"),)))
+    assert identity(row) == identity(Row("x", context=(Message("user", "a \n"),)))  # one question, on one side

@@ -190,6 +190,18 @@ def test_numeric() -> None:
         Numeric(mode="loose")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("answer", ["1/2", "10-3", "2^3", "1e5", "3 1/2", "\\boxed{\\frac{3}{4}}"])
+def test_an_answer_that_is_a_calculation_is_not_taken_for_its_last_number(answer: str) -> None:
+    judgement = Numeric()("it is 2 or 3 or 5 or 4", prompt="", answer=answer)
+    assert judgement.value is None
+    assert "is a calculation, not a number" in judgement.explanation
+
+
+@pytest.mark.parametrize("answer", ["50%", "$18.00", "16 - 3 = 13", "5 apples", "1,600.", "#### -7", "-7"])
+def test_an_answer_that_is_a_number_with_something_around_it_is_one(answer: str) -> None:
+    assert of(Numeric(), answer, answer) == 1.0
+
+
 def test_boxed() -> None:
     assert of(Boxed(), "\\boxed{1} hm, \\boxed{\\frac{2}{4}}", "0.5") == 1.0
     assert of(Boxed(), "0.5", "0.5") == 0.0

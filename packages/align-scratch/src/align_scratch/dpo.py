@@ -76,7 +76,7 @@ class DPO:
         self.source = PreferenceSource(config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed)
         self.device, self.paired = self.source.device, self.source.paired
         self.compared = config.loss_type not in WITHOUT_REFERENCE
-        if config.pairs == "sampled":
+        if self.source.rollouts is not None:
             self.last_rollouts = self._last_rollouts  # a trainer that samples nothing has no such method
         self.evaluation = None
         if hasattr(task, "check"):

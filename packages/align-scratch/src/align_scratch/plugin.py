@@ -210,7 +210,7 @@ def register_trainers(register: Any) -> None:
         config="align_scratch.config.dpo:DPOConfig",
         summary="direct preference optimization and its relatives, from pairs or from the best and worst of samples",
         provides=("rl",),
-        needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["text"], "sampler": ["full-support"]},
+        needs={"model": ["causal-lm"], "tokenizer": ["eos"], "task": ["checker"], "sampler": ["full-support"]},
         defaults={"task": "preferences", "sampler": "multinomial"},
         smoke={
             "steps": 2,

@@ -10,7 +10,7 @@ import torch
 from align_scratch.asking import ask
 from align_scratch.config.dpo import DPOConfig
 from align_scratch.config.policy import PolicyConfig
-from align_scratch.errors import CheckerFailed
+from align_scratch.errors import CheckerFailed, DoesNotFit
 from align_scratch.metrics import describe, records
 from align_scratch.preference_data import (
     LabelledRows,
@@ -51,7 +51,13 @@ class PreferenceSource:
         self.samplings, self.sampled_at = 0, 0  # how often it was sampled, and after which step the last time
         self.turn, self.since = 0, 0  # which sampling gave the pairs at hand, and after which step
         self._last: list[Mapping[str, Any]] = []
-        if config.pairs == "sampled":
+        own = hasattr(task, "pairs") or (not self.paired and hasattr(task, "labelled"))
+        if config.pairs == "sampled" or (config.pairs == "auto" and not own):
+            if config.precompute_ref_log_probs and config.resample_every is not None:
+                raise DoesNotFit(
+                    "precompute_ref_log_probs: the task has no pairs, so they are sampled again and again, and the "
+                    "reference has to read them too: set it to false, or resample_every=none to sample once"
+                )
             self.rollouts = _rollouts(config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed)
             self.generator = self.rollouts.generator
         else:
@@ -59,7 +65,7 @@ class PreferenceSource:
             self._learn_from(self._rows_of(task, "train"))
         self.held_out: PairRows | LabelledRows | None = None
         """What can be judged; None if the task has only problems."""
-        if hasattr(task, "pairs") or (not self.paired and hasattr(task, "labelled")):
+        if own:
             self.held_out = self._rows_of(task, "held_out")
 
     def _rows_of(self, task: Any, name: str) -> PairRows | LabelledRows:

@@ -36,8 +36,8 @@ class DPOConfig(OptimizerConfig):
         "reverse_kl", "divergence from the reference, for sigmoid, ipo, hinge, cdpo, robust and sigmoid_norm"
     )
     f_alpha_divergence_coef: float = option(0.5, "alpha of alpha_divergence")
-    pairs: Literal["task", "sampled"] = option(
-        "task", "task = the task's own pairs; sampled = best and worst of the policy's own samples"
+    pairs: Literal["auto", "task", "sampled"] = option(
+        "auto", "task = its own pairs, sampled = best and worst of the policy's samples; auto = own if there are any"
     )
     prompts_per_sampling: int = option(256, "pairs sampled: prompts sampled from at a time")
     group_size: int = option(8, "pairs sampled: completions sampled for each prompt")
@@ -78,7 +78,7 @@ class DPOConfig(OptimizerConfig):
         )
         one_of(self, "loss_type", *LOSSES)
         one_of(self, "f_divergence_type", *DIVERGENCES)
-        one_of(self, "pairs", "task", "sampled")
+        one_of(self, "pairs", "auto", "task", "sampled")
         if self.label_smoothing is not None:
             if self.loss_type not in SMOOTHED:
                 refuse("label_smoothing", self.label_smoothing, f"none with loss_type {self.loss_type}",

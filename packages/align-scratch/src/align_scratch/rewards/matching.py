@@ -13,7 +13,7 @@ import regex
 
 from align_scratch.rewards.composition import Judgement
 from align_scratch.rewards.extraction import Choices, gold, last_box, last_match, last_number, marked_number
-from align_scratch.rewards.math_answers import Verdict, compare
+from align_scratch.rewards.math_answers import Verdict, compare, read
 from align_scratch.tasks.problems import mark
 
 _SHOWN = 60
@@ -90,7 +90,8 @@ class Pattern:
 class Numeric:
     """The completion's number is the answer's, exactly: $1,600.00 is 1600.
 
-    The answer's is the number after GSM8K's `####`, or in its last box, or its last. mode: "lenient" takes the last
+    The answer's is the number after GSM8K's `####`, or in its last box, or its last; an answer whose value is another
+    one, such as 1/2 or 10^3, is not judged. mode: "lenient" takes the last
     number of the completion wherever it is, "strict" only one after `####` or in a box. Report both: how they differ
     says what a model knows of the format.
     """
@@ -106,11 +107,22 @@ class Numeric:
         want = last_number(gold(answer))
         if want is None:
             return Judgement(None, f"the answer {shown(answer)} has no number to compare with")
+        if not _is_worth(gold(answer), want):
+            return Judgement(None, f"the answer {shown(answer)} is a calculation, not a number: compare it in a box")
         got = last_number(completion) if self.mode == "lenient" else marked_number(completion)
         if got is None:
             where = "no number" if self.mode == "lenient" else "no number after #### or in \\boxed{}"
             return Judgement(0.0, f"{where}, expected {_told(want)}", unparsed=True)
         return Judgement(1.0) if got == want else Judgement(0.0, f"expected {_told(want)}, got {_told(got)}")
+
+
+def _is_worth(answer: str, number: Fraction) -> bool:
+    """Whether the last number of the answer is its value, as far as it can be read at all; 50% counts as 50 here."""
+    try:
+        value, percent = read(answer)
+    except ValueError:
+        return True
+    return number == (100 * value if percent else value)
 
 
 def _told(number: Fraction) -> str:

@@ -89,10 +89,11 @@ def _offer(row: Row) -> str:
 
 
 def identity(row: Row) -> str:
-    """What two rows have in common that must not stand on different sides: the prompt, or the text."""
+    """What two rows have in common that must not stand on different sides: the prompt, or the text, but for the white
+    space around it."""
     if row.text is not None:
         return row.text.strip()
-    return "\0".join(f"{message.role}\0{message.content}" for message in row.context)
+    return "\0".join(f"{message.role}\0{message.content.strip()}" for message in row.context)
 
 
 def split_by_hash(rows: Sequence[Row], share: float, source: str) -> dict[str, list[Row]]:

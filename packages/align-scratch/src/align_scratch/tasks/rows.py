@@ -67,6 +67,7 @@ class RowTask:
         self.template = template
         self._has = first or Row(source)
         self._examples = {split: tuple(self._made(rows[split], self._example)) for split in SPLITS}
+        self._has_gold = any(example.gold for split in SPLITS for example in self._examples[split])
         self._pairs = {split: tuple(self._made(rows[split], self._pair)) for split in SPLITS}
         self._labelled = {split: tuple(self._made(rows[split], self._label)) for split in SPLITS}
 
@@ -95,7 +96,7 @@ class RowTask:
     def check(self) -> Callable[[DataExample, str], Score]:
         """`check(example, completion)`: the marks of untrusted model text. Raises MissingField if the data has no
         answers."""
-        if not any(example.gold for examples in self._examples.values() for example in examples):
+        if not self._has_gold:
             raise self._unmarkable()
         return self._marks
 
