@@ -52,7 +52,8 @@ class PreferenceSource:
         self.turn, self.since = 0, 0  # which sampling gave the pairs at hand, and after which step
         self._last: list[Mapping[str, Any]] = []
         own = hasattr(task, "pairs") or (not self.paired and hasattr(task, "labelled"))
-        if config.pairs == "sampled" or (config.pairs == "auto" and not own):
+        # Of a task that can neither give pairs nor mark samples, say below which fields pairs would need.
+        if config.pairs == "sampled" or (config.pairs == "auto" and not own and hasattr(task, "check")):
             if config.precompute_ref_log_probs and config.resample_every is not None:
                 raise DoesNotFit(
                     "precompute_ref_log_probs: the task has no pairs, so they are sampled again and again, and the "
