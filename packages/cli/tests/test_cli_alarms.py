@@ -67,6 +67,13 @@ def grows(step: int, row: dict[str, Any]) -> None:
     row["kl"] = 0.05 * math.exp(max(0, step - 50) / 10)
 
 
+def by_a_reward_model(step: int, row: dict[str, Any]) -> None:
+    """Its only part rises by two deviations, and a third more completions are right."""
+    gained = min(1.0, step / 100)
+    row.update({"reward": 2 * gained, "rewards/reward_model/mean": 2 * gained, "reward_std": 1.0})
+    row.update({"accuracy": 0.4 + 0.35 * gained, "rewards/gold/mean": 0.4 + 0.35 * gained})
+
+
 TROUBLE: dict[str, tuple[Stream, range]] = {
     "not finite": (after(50, grad_norm=math.nan), range(50, 51)),
     "checker errors": (after(50, **{"reward/errors": 3}), range(50, 51)),
@@ -101,6 +108,17 @@ def test_each_alarm_is_raised_once_and_says_since_when_and_what_to_try(name: str
     assert any(word in alarm.text for word in ("try", "look at", "repair", "go back"))
 
 
+@pytest.mark.parametrize("every", [2, 5, 10, 20])
+@pytest.mark.parametrize("name", TROUBLE)
+def test_each_alarm_is_raised_from_the_rows_that_are_logged_too(name: str, every: int) -> None:
+    """`run.log_every` thins what alarms see; trouble that lasts is found all the same."""
+    change, expected = TROUBLE[name]
+    rows = [row for row in stream(change, 300) if row["step"] % every == 0 or row["step"] == 1]
+    found = list(alarms(rows))
+    assert name in [alarm.name for alarm in found]
+    assert found[0].step <= expected.stop + 2 * every + 20
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -110,11 +128,13 @@ def test_each_alarm_is_raised_once_and_says_since_when_and_what_to_try(name: str
         after(50, accuracy=0.8, reward=0.8, **{"rewards/exact/mean": 0.8}),  # one part rises, and rightly
         lambda step, row: row.update(reward=row["reward"] * (1 + 0.4 * math.sin(step))),  # noise
         lambda step, row: row.update(reward=-1.0 - step / 50),  # rewards below zero have no half
+        lambda step, row: row.update(reward=0.08 - 0.07 * (step > 40), reward_std=1.0),  # a reward model's, around 0
+        by_a_reward_model,
         lambda step, row: [row.pop(key) for key in list(row) if key not in ("step", "loss")],
         lambda step, row: (row.pop("reward"), row.pop("accuracy"), row.update(entropy=5 / step)),  # imitation
         lambda step, row: row.update(kl=None, loss=None, grad_norm=None),
     ],
-    ids=["solved", "length", "kl", "right part", "noise", "negative", "supervised", "imitation", "unknown"],
+    ids=["solved", "length", "kl", "right part", "noise", "negative", "around zero", "reward model", "supervised", "imitation", "unknown"],
 )
 def test_what_is_no_trouble(change: Stream) -> None:
     assert list(alarms(stream(change))) == []
@@ -168,6 +188,21 @@ def test_a_resumed_run_raises_the_same_ones_once(capsys: pytest.CaptureFixture[s
     after_resume = capsys.readouterr().err
     assert logged("broken") == logged("straight")
     assert [before.count("alarm: checker errors"), after_resume.count("alarm: checker errors")] == [1, 0]
+
+
+def test_each_stage_is_compared_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm start leaves little entropy, and the training after it begins with that: nothing has collapsed."""
+    from scratch_fakes.parts import Climb
+
+    train = Climb.train
+
+    def quieter(self: Any) -> Any:
+        for row in train(self):
+            yield {**row, "accuracy": 0.4, "entropy": 1.0 if self.config.stop_at else 0.05}
+
+    monkeypatch.setattr(Climb, "train", quieter)
+    assert scratch("run", "--trainer", "climb-warm", "--set", "trainer.steps=40", "--out", "a", "-q") == 0
+    assert "entropy collapse" not in [row["alarm"] for row in logged("a")]
 
 
 def test_what_a_failed_step_had_sampled_is_logged() -> None:

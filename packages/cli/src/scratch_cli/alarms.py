@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 WINDOW = 20
 """Steps over which something must hold."""
 START = 10
-"""Rows that say how things were at the start."""
+"""Rows that say how things were at the start; of the first WINDOW steps, however few of them are logged."""
 LAST = 5
 """Rows that say how things are now, where a whole window would be told too late."""
 SOLVED = 0.8
@@ -57,7 +57,7 @@ class History:
     best_at: int = 0
 
     def add(self, row: Row) -> None:
-        if len(self.first) < START:
+        if len(self.first) < START and (not self.first or row["step"] < self.first[0]["step"] + WINDOW):
             self.first.append(row)
         self.recent.append(row)
         while self.recent[0]["step"] <= row["step"] - WINDOW:
@@ -173,10 +173,11 @@ def zero_variance(h: History) -> tuple[int, str] | None:
 
 def kl_blow_up(h: History) -> tuple[int, str] | None:
     """The divergence is above one nat a token, and five times what it was a window ago; or above two."""
-    now = h.now("kl", LAST)
-    if len(h.recent) < LAST or now is None or now < 1.0:
+    rows = LAST if len(h.recent) >= 2 * LAST else max(1, len(h.recent) // 2)  # fewer are logged with run.log_every
+    now = h.now("kl", rows)
+    if (len(h.recent) < LAST and not h.full) or now is None or now < 1.0:
         return None
-    before = _mean("kl", list(h.recent)[:LAST])
+    before = _mean("kl", list(h.recent)[:rows])
     grown = before is not None and h.full and now > 5 * max(before, 1e-3)
     if not grown and now < 2.0:
         return None
@@ -220,7 +221,10 @@ def entropy_collapse(h: History) -> tuple[int, str] | None:
 
 
 def one_part(h: History) -> tuple[int, str] | None:
-    """The reward rises through one of its parts while no more completions are right."""
+    """The reward rises through one of its parts while no more completions are right, or hardly more.
+
+    A reward model's scale is its own, so a rise of the reward cannot ask for more than a few points of accuracy.
+    """
     parts = [key for key in h.known if key.startswith("rewards/") and key.endswith("/mean")]
     gain, accuracy = h.gain("reward"), h.gain("accuracy")
     if h.step < WINDOW + START or not parts or gain is None or accuracy is None:
@@ -229,7 +233,7 @@ def one_part(h: History) -> tuple[int, str] | None:
     largest = max(parts, key=lambda key: (gains[key], key))
     total = sum(value for value in gains.values() if value > 0)
     spread = h.then("reward_std") or 0.0
-    if gain < max(0.05, spread / 4) or accuracy > gain / 5 or gains[largest] < 0.8 * total:
+    if gain < max(0.05, spread / 4) or accuracy > min(gain / 5, 0.05) or gains[largest] < 0.8 * total:
         return None
     name = largest.removeprefix("rewards/").removesuffix("/mean")
     return h.since, (
@@ -239,9 +243,11 @@ def one_part(h: History) -> tuple[int, str] | None:
 
 
 def reward_fell(h: History) -> tuple[int, str] | None:
-    """Less than half of the best mean reward is left."""
+    """Less than half of the best mean reward is left, and the fall is no noise beside how far rewards differ."""
     now = h.now("reward", START)
     if not h.full or now is None or h.best <= 0 or now >= h.best / 2:
+        return None
+    if h.best - now < (h.then("reward_std") or 0.0) / 4:
         return None
     return h.best_at, (
         f"reward fell: {now:.3f} around step {h.step}, {h.best:.3f} around step {h.best_at}; go back to an earlier "
