@@ -56,6 +56,8 @@ def test_marks_come_in_order_and_with_their_example() -> None:
         (ZeroDivisionError("oh"), "the checker failed: ZeroDivisionError: oh"),
         (Score(math.nan, False), "the checker gave the reward nan"),
         (Score(math.inf, False, {}, "why"), "the checker gave the reward inf: why"),
+        (Score(1.0, True, {"a": None}), "the checker gave the part 'a' the value None, which is no number"),
+        (Score(math.nan, False, {"a": "1"}), "the checker gave the part 'a' the value '1', which is no number"),
         (Score("1", True), "the checker failed: TypeError: must be real number, not str"),  # type: ignore[arg-type]
         (None, "the checker failed: AttributeError: 'NoneType' object has no attribute 'reward'"),
         (0.5, "the checker failed: AttributeError: 'float' object has no attribute 'reward'"),

@@ -123,7 +123,10 @@ def test_refusals(parts: Parts, tokenizer: Any, toy_model: Any) -> None:
     tokenizer.eos_id = None
     with pytest.raises(DoesNotFit, match="tokenizer: has no eos_id"):
         SFT(SFTConfig(), **parts(tokenizer=tokenizer))
-    with pytest.raises(DoesNotFit, match=r"model: reads 10 tokens at most, .* \(7\) and completion \(7\) need 14"):
+    with pytest.raises(
+        DoesNotFit,
+        match=r"model: reads 10 tokens at most, .* \(7\) and completion \(7\) need 14, in training example 1:",
+    ):
         SFT(SFTConfig(), **parts(model=toy_model(40, max_length=10)))
     frozen = parts()
     frozen["model"].requires_grad_(False)

@@ -114,7 +114,11 @@ def _given(score: Score) -> Score:
 def _mark(check: Callable[[], Score]) -> Score:
     try:
         score = check()
-        if math.isfinite(score.reward):
+        known = math.isfinite(score.reward)
+        for name, value in score.parts.items():
+            if not hasattr(value, "__float__"):
+                return _unmarked(f"the checker gave the part {name!r} the value {value!r:.40}, which is no number")
+        if known:
             return score
         told: Any = score.explanation
         return _unmarked(f"the checker gave the reward {score.reward}: {told}".removesuffix(": "), score.parts)

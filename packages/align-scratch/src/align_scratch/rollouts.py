@@ -152,14 +152,16 @@ def check_fit(
         )
     if not prompts:
         raise DoesNotFit("task: has no examples to train on")
-    longest = max(map(len, prompts))
-    if min(map(len, prompts)) == 0:
+    lengths = [len(prompt) for prompt in prompts]
+    longest = max(lengths)
+    if min(lengths) == 0:
         raise DoesNotFit("task: has a prompt without tokens, and a model needs at least one to start from")
     if model.max_length is not None and longest + max_new_tokens > model.max_length:
         raise DoesNotFit(
             f"model: reads {model.max_length} tokens at most, but the task's longest prompt ({longest}) and completion "
-            f"({max_new_tokens}) need {longest + max_new_tokens}: enlarge the model's context, make the task easier, "
-            "or use a tokenizer with longer tokens"
+            f"({max_new_tokens}) need {longest + max_new_tokens}, in training example {lengths.index(longest) + 1}: "
+            "enlarge the model's context, make the task easier or leave such examples out (sft: too_long=skip), or use "
+            "a tokenizer with longer tokens"
         )
     if sampler is not None:
         probe = torch.linspace(-20.0, 20.0, model.vocab_size)[None]  # (1, V)
