@@ -134,7 +134,19 @@ def test_each_alarm_is_raised_from_the_rows_that_are_logged_too(name: str, every
         lambda step, row: (row.pop("reward"), row.pop("accuracy"), row.update(entropy=5 / step)),  # imitation
         lambda step, row: row.update(kl=None, loss=None, grad_norm=None),
     ],
-    ids=["solved", "length", "kl", "right part", "noise", "negative", "around zero", "reward model", "supervised", "imitation", "unknown"],
+    ids=[
+        "solved",
+        "length",
+        "kl",
+        "right part",
+        "noise",
+        "negative",
+        "around zero",
+        "reward model",
+        "supervised",
+        "imitation",
+        "unknown",
+    ],
 )
 def test_what_is_no_trouble(change: Stream) -> None:
     assert list(alarms(stream(change))) == []
