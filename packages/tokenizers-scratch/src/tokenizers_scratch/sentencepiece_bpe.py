@@ -1,9 +1,9 @@
 """BPE as sentencepiece has it, on characters, as a textbook would write it: what the fast version is held to.
 
 Training: again and again the most frequent pair of neighbours within a word becomes one piece; of equally frequent
-pairs the one that makes the shorter piece, then the smaller by code points, then has the shorter left part. A pair that would make a piece that is
-there already, or one that is too long or of two scripts, is never merged. A piece's score is minus its rank; characters
-follow the merges, the most frequent first.
+pairs the one that makes the shorter piece, then the smaller by code points, then has the shorter left part. A pair that
+would make a piece that is there already, or one that is too long or of two scripts, is never merged. A piece's score is
+minus its rank; characters follow the merges, the most frequent first.
 
 Encoding knows no merges: while two neighbours together are a piece, the pair of the best score is joined, leftmost
 first. So pieces are found that training made of other parts.
