@@ -18,8 +18,10 @@ from align_scratch.config.sft import SFTConfig
 from align_scratch.demonstrations import encode_rows
 from align_scratch.errors import CheckerFailed, DataError, NotAvailable
 from align_scratch.records.fields import Message, Row
+from align_scratch.rewards.composition import Composition
 from align_scratch.sft import SFT
 from align_scratch.tasks.file import File, built_in, identity, split_by_hash
+from align_scratch.tasks.graded import Graded
 from align_scratch.tasks.gsm8k import GSM8K, checker, sample
 from align_scratch.tasks.instructions import KINDS, Instructions
 from align_scratch.tasks.problems import hash_unit
@@ -294,6 +296,23 @@ def test_every_template_accepts_its_demonstrations(name: str) -> None:
         assert task.check(example, example.answer).correct
         assert "<<" not in example.demonstration
         assert "####" not in example.demonstration or name not in ("r1_zero", "question_only")
+
+
+@pytest.mark.parametrize("name", ["qa", "r1_zero", "question_only"])
+def test_rewards_of_a_users_get_the_bare_answer(name: Any) -> None:
+    """And not the completion that the template makes of it, which no reward could read."""
+    seen = []
+
+    def told(prompts: list[str], completions: list[str], answer: list[str]) -> list[float]:
+        seen.extend(answer)
+        return [1.0] * len(answer)
+
+    task = GSM8K(GSM8KConfig(source="sample", template=name))
+    example = task.examples("train")[0]
+    shaped = Graded(task, Composition.from_functions([told]))
+    assert shaped.check(example, "x").reward == shaped.check_all([example], ["x"])[0].reward == 1.0
+    assert seen == [example.gold] * 2
+    assert Graded(task, checker(name)).check(example, example.demonstration).correct
 
 
 def test_the_samples_golds_are_right() -> None:

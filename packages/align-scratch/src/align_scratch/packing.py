@@ -41,7 +41,7 @@ def buckets(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Rows of `capacity` positions that hold all items: the row numbers in each. O(n log n).
+    """Rows of `capacity` positions that hold all items: the row numbers in each, by O(n log n) comparisons.
 
     Longest first, each into the fullest row that still has room (Johnson 1973: at most 11/9 of the fewest rows, plus
     one). Raises ValueError for an item longer than a row.

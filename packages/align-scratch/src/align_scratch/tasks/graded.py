@@ -35,8 +35,13 @@ class Graded:
 
     def check(self, example: Any, completion: str, /) -> Score:
         """As the rewards judge it. Raises CheckerFailed where a reward function returns a list of another length."""
-        return self.rewards.score(example, completion)
+        return self.rewards.score(_asked(example), completion)
 
     def check_all(self, examples: Sequence[Any], completions: Sequence[str], /) -> list[Score]:
         """The same for many, each with its example, so that functions of a user's get them all at once."""
-        return self.rewards.score_all(examples, completions)
+        return self.rewards.score_all([_asked(example) for example in examples], completions)
+
+
+def _asked(example: Any) -> Any:
+    """What rewards are to be given: of data, whose `answer` has the form of a template, the bare one instead."""
+    return getattr(example, "asked", example)

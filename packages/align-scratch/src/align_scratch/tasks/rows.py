@@ -24,6 +24,14 @@ class MissingField(DataError, AttributeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A problem as rewards get it: `answer` is what the data set's field says, in no template's form."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataExample:
     """A problem from data. `answer` is a completion that the checker accepts, `gold` what it looks for in one."""
 
@@ -34,6 +42,10 @@ class DataExample:
     pieces: tuple[Piece, ...] = ()
     """Prompt and demonstration as runs of text, replies told apart, if the prompt has replies of its own."""
 
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.prompt, self.gold)
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -42,12 +54,6 @@ class Labelled:
     prompt: str
     completion: str
     label: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Gold:
-    prompt: str
-    answer: str
 
 
 class RowTask:
@@ -103,7 +109,7 @@ class RowTask:
     def _marks(self, example: DataExample, completion: str, /) -> Score:
         if not example.gold:
             raise self._unmarkable()
-        return self.checker.score(_Gold(example.prompt, example.gold), completion)
+        return self.checker.score(example.asked, completion)
 
     def _unmarkable(self) -> MissingField:
         return MissingField(
