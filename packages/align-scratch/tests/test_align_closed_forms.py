@@ -102,6 +102,16 @@ def test_equal_rewards_give_exactly_zero(reward: float, dtype: torch.dtype, scal
     assert group_advantages(rewards[:1], scale=scale).eq(0).all()
 
 
+@pytest.mark.parametrize("reward", [0.3, 0.7, 1.0])
+def test_a_batch_without_deviation_is_not_divided_by_it(reward: float) -> None:
+    """A solved task would else have advantages of 1 / eps; against the batch's mean nothing is left, not even noise."""
+    for dtype in (torch.float32, torch.float64):
+        rewards = torch.full((64, 8), reward, dtype=dtype)
+        assert group_advantages(rewards, baseline="batch", scale="batch").eq(0).all()
+        assert group_advantages(rewards, baseline="batch", scale="none").eq(0).all()
+        assert torch.equal(group_advantages(rewards, baseline="none", scale="batch"), rewards)
+
+
 def test_equal_rewards_would_otherwise_not_give_zero() -> None:
     """The trap is real on this machine: otherwise the test above proved nothing."""
     rewards = torch.full((8,), 0.7, dtype=torch.float32)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from align_scratch.config.dpo import LOSSES, WITHOUT_REFERENCE, DPOConfig
+from align_scratch.config.tasks import SortConfig
 from align_scratch.dpo import DPO
 from align_scratch.errors import CheckerFailed, DataError, DoesNotFit
 from align_scratch.preference_data import (
@@ -26,6 +27,7 @@ from align_scratch.preference_losses import Side, preference_loss
 from align_scratch.preference_scoring import score_rows
 from align_scratch.scoring import sequence_log_probs
 from align_scratch.tasks.problems import Example, Pair, Score
+from align_scratch.tasks.sorting import Sort
 from inference_scratch.config import MultinomialConfig
 from inference_scratch.samplers import Multinomial
 from inference_scratch.score import pack
@@ -493,3 +495,12 @@ def test_defaults_that_depend_on_the_loss() -> None:
     assert [DPOConfig(loss_type=name).used_smoothing for name in ("sigmoid", "cdpo")] == [0.0, 0.1]
     assert [DPOConfig(loss_type=name).used_nll_coef for name in ("sigmoid", "orpo")] == [0.0, 1.0]
     assert DPOConfig(loss_type="orpo", nll_coef=0.2).used_nll_coef == 0.2
+
+
+def test_own_samples_stand_in_where_a_task_has_problems_only(build: Callable[..., DPO]) -> None:
+    """pairs=auto, the default: as pairs=sampled on `sort`, as pairs=task where there are any."""
+    small = {"prompts_per_sampling": 8, "group_size": 4, "max_new_tokens": 4, "steps": 1}
+    assert build(task=Sort(SortConfig(length=3, n_train=64, n_held_out=8)), **small).source.rollouts is not None
+    assert build(**small).source.rollouts is None
+    with pytest.raises(DoesNotFit, match="precompute_ref_log_probs: the task has no pairs"):
+        build(task=Sort(SortConfig(length=3, n_train=64, n_held_out=8)), precompute_ref_log_probs=True, **small)

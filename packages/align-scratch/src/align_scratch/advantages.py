@@ -26,7 +26,8 @@ def group_advantages(rewards: Tensor, *, baseline: str = "group", scale: str = "
     gets 0. `baseline` says what is subtracted: the mean of the "group"; of its other members, "leave_one_out", which is
     G / (G - 1) (r_i - mean(r)) (Kool et al. 2019; Ahmadian et al. 2024, RLOO); of the "batch"; or nothing, "none".
     `scale` says whose standard deviation (with Bessel's correction) plus `eps` divides: "group", "batch" or "none", the
-    last as in Dr. GRPO (Liu et al. 2025). Against its own group, a group without spread gets exactly 0.
+    last as in Dr. GRPO (Liu et al. 2025). Against its own group, a group without spread gets exactly 0, and against
+    the batch's mean a batch without; by the deviation of such a batch nothing is divided.
     """
     if baseline not in ("group", "leave_one_out", "batch", "none"):
         raise ValueError(f"baseline: got {baseline!r}, must be group, leave_one_out, batch or none")
@@ -40,6 +41,10 @@ def group_advantages(rewards: Tensor, *, baseline: str = "group", scale: str = "
         centred = rewards - rewards.nanmean(1, keepdim=True)
     else:
         centred = rewards - (rewards.nanmean() if baseline == "batch" else 0)
+    everything = rewards[~rewards.isnan()]  # (M,)
+    differ = bool(everything.numel() > 1 and everything.max() > everything.min())
+    if baseline == "batch" and not differ:
+        valid &= False
     advantages = centred
     count = valid.sum(1, keepdim=True)
     if baseline == "leave_one_out":
@@ -47,7 +52,6 @@ def group_advantages(rewards: Tensor, *, baseline: str = "group", scale: str = "
     if scale == "group":
         squares = centred.masked_fill(~valid, 0).square().sum(1, keepdim=True)
         advantages = advantages / ((squares / (count - 1).clamp(min=1)).sqrt() + eps)
-    elif scale == "batch":
-        everything = rewards[~rewards.isnan()]
-        advantages = advantages / (everything.std() + eps) if everything.numel() > 1 else advantages
+    elif scale == "batch" and differ:
+        advantages = advantages / (everything.std() + eps)
     return advantages.masked_fill(~valid, 0)

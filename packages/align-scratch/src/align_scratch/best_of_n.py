@@ -9,7 +9,8 @@ more choice only finds its mistakes (Gao et al. 2023, arXiv:2210.10760).
 
 Left out: a group whose rewards are all equal, which has no best (`drop_zero_variance`), and completions that were cut
 off, which do not show how to end (`mask_truncated`). The best of n is never further than log n - (n - 1)/n nats from
-the policy (Beirami et al. 2024, arXiv:2401.01879), so a small n holds it near where it was without a term for it.
+the policy (Beirami et al. 2024, arXiv:2401.01879): that bounds what one batch asks for, not where many batches lead,
+which `kl` among the metrics shows.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from align_scratch.imitation import imitate
 from align_scratch.metrics import describe, finite
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.reference import Reference
-from align_scratch.rescoring import load_scorer, rescore
+from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
 from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts, roll_out
 from align_scratch.schedule import derived_seed
@@ -124,6 +125,7 @@ class BestOfN:
             rewarded_elsewhere=config.reward_model is not None,
         )
         self.scorer = load_scorer(config.reward_model, self.source, adapter)
+        self.scorer_hash = identity(self.scorer)
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
         self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
@@ -234,6 +236,7 @@ class BestOfN:
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
+            "scorer": self.scorer_hash,
             "model": model_state(self.model),
             "optimizer": optimizer_state(self.optimizer, self.named),
             "random": random_state(self.source.device, self.source.generator),
@@ -241,6 +244,7 @@ class BestOfN:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
         load_model_state(self.model, state["model"])
         load_optimizer_state(self.optimizer, self.named, state["optimizer"])
         load_random_state(self.source.device, self.source.generator, state["random"])

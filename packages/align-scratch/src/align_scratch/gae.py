@@ -71,13 +71,16 @@ def whiten(values: Tensor, mask: Tensor, *, centre: bool = True) -> Tensor:
     """Values (N, T) over their standard deviation among the masked (Bessel's correction), 0 elsewhere.
 
     `centre` takes their mean off first, as for advantages; rewards are only scaled, since a shift of them would pay or
-    fine every token. Fewer than two values are returned as they are.
+    fine every token. Fewer than two values are returned as they are. Equal values have no deviation, and what rounding
+    leaves of one is not divided by: centred they are exactly 0, and else as they are.
     """
     if mask.shape != values.shape:
         raise ValueError(f"mask: got shape {tuple(mask.shape)}, must be {tuple(values.shape)}")
     some = values[mask]  # (M,)
     if len(some) < 2:
         return values.masked_fill(~mask, 0)
+    if bool(some.max() == some.min()):
+        return torch.zeros_like(values) if centre else values.masked_fill(~mask, 0)
     shifted = values - some.mean() if centre else values
     return (shifted / (some.std() + 1e-8)).masked_fill(~mask, 0)
 

@@ -16,7 +16,7 @@ from align_scratch.errors import DoesNotFit
 from align_scratch.metrics import Metrics, Updates, describe, records
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.reference import Reference
-from align_scratch.rescoring import load_scorer, rescore
+from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
 from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts
 from align_scratch.state import (
@@ -62,6 +62,7 @@ class PolicyTrainer:
         )
         self.device = self.source.device
         self.scorer = load_scorer(config.reward_model, self.source, adapter)
+        self.scorer_hash = identity(self.scorer)
         self.named = trainable(model)
         self.optimizer = adamw(self.named, config)
         needed = config.kl_coef > 0 or config.track_kl > 0
@@ -129,6 +130,7 @@ class PolicyTrainer:
             "step": self.step,
             "batches": self.batches,
             "num_tokens": self.num_tokens,
+            "scorer": self.scorer_hash,
             "model": model_state(self.model),
             "optimizer": optimizer_state(self.optimizer, self.named),
             "random": random_state(self.device, self.source.generator),
@@ -136,6 +138,7 @@ class PolicyTrainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
         load_model_state(self.model, state["model"])
         load_optimizer_state(self.optimizer, self.named, state["optimizer"])
         load_random_state(self.device, self.source.generator, state["random"])

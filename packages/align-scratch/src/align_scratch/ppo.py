@@ -37,7 +37,7 @@ from align_scratch.ppo_losses import policy_clipped, policy_terms, value_terms
 from align_scratch.ppo_metrics import PPOUpdates
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
 from align_scratch.reference import Reference
-from align_scratch.rescoring import load_scorer, rescore
+from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
 from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts
 from align_scratch.state import (
@@ -90,6 +90,7 @@ class PPO:
         )
         self.device = self.source.device
         self.scorer = load_scorer(config.reward_model, self.source, adapter)
+        self.scorer_hash = identity(self.scorer)
         self.values = ValueFunction(model, config.value_trunk)  # V
         policy, values = trainable(model), self.values.parameters()
         self.named = policy | values
@@ -283,6 +284,7 @@ class PPO:
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
+            "scorer": self.scorer_hash,
             "kl_coef": self.controller.coef,
             "normaliser": None if self.normaliser is None else list(self.normaliser),
             "model": model_state(self.model),
@@ -293,6 +295,7 @@ class PPO:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
         load_model_state(self.model, state["model"])
         self.values.load_state_dict(state["values"])
         load_optimizer_state(self.optimizer, self.named, state["optimizer"])

@@ -108,7 +108,9 @@ def encode_pairs(pairs: Sequence[Any], tokenizer: Tokenizer, *, max_length: int 
             rows.rejected.append(rejected + end)
             rows.margins.append(margin)
             rows.texts.append(pair)
-    left_out = f"{rows.equal} with equal sides and {rows.too_long} that do not fit into {max_length} tokens"
+    left_out = f"{rows.equal} with equal sides"
+    if rows.too_long:
+        left_out += f" and {rows.too_long} that do not fit into {max_length} tokens"
     if not rows:
         raise DoesNotFit(
             f"{what}: no pair is left of {len(pairs)}, {left_out}: use other data, or enlarge the model's context"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from align_scratch.errors import DoesNotFit
 from align_scratch.protocols import Adapter, Scorer
@@ -33,6 +37,29 @@ def load_scorer(run: str | None, source: RolloutSource, adapter: Adapter | None)
         )
     source.evaluation.scorer = scorer
     return scorer
+
+
+def identity(scorer: Scorer | None) -> str | None:
+    """SHA-256 of everything that a scorer computes with; None if it is no module, or there is none."""
+    if not isinstance(scorer, nn.Module):
+        return None
+    digest = sha256()
+    for name, tensor in sorted(scorer.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_same_scorer(run: str | None, now: str | None, state: Mapping[str, Any]) -> None:
+    """Raises ValueError if `state` is of a trainer that was paid by another reward model than the one `run` has now.
+
+    Only the path stands in a configuration, and another model may have been trained there meanwhile.
+    """
+    if state.get("scorer", now) != now:
+        raise ValueError(
+            f"reward_model: {run} holds another reward model than the one this run was paid by; put that one back, "
+            "or begin a new run"
+        )
 
 
 def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:

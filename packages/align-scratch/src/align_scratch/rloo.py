@@ -60,7 +60,8 @@ class RLOO(PolicyTrainer):
             advantages = group_advantages(rewards, baseline="leave_one_out", scale="none")  # (P, G)
             if config.normalize_advantages:
                 valid = advantages[~rewards.isnan()]
-                advantages = (advantages - valid.mean()) / (valid.std() + EPS)
+                scaled = (advantages - valid.mean()) / (valid.std() + EPS)
+                advantages = torch.where(advantages == 0, 0, scaled)  # their mean is 0 but for rounding
             advantages = advantages.flatten().to(self.device, old.dtype)  # (N,)
             updates = Updates(len(old), self.device)
             self._last = self.step + 1, rollouts, advantages, updates
