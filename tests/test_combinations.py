@@ -122,8 +122,14 @@ def tokenizer_of(plan: Plan, task: Any) -> Any:
     return _tokenizers[key]
 
 
-def by_length(example: Any, completion: str) -> Score:
-    return Score(reward=float(len(completion)), correct=False)
+class ByLength:
+    """A task's examples, whose completions are the better the longer they are."""
+
+    def __init__(self, task: Any) -> None:
+        self.texts, self.examples = task.texts, task.examples
+
+    def check(self, example: Any, completion: str) -> Score:
+        return Score(reward=float(len(completion)), correct=False)
 
 
 @pytest.mark.filterwarnings("ignore:task, train pairs. left out:UserWarning")  # words unseen in training are one id
@@ -133,7 +139,7 @@ def test_takes_two_steps(tmp_path: Path, tokenizer: str, model: str, trainer: st
     plan = smoke_plan(tmp_path, tokenizer=tokenizer, model=model, trainer=trainer, task=task, adapter=adapter)
     built_task = plan.task.part.load()(plan.task.config)  # type: ignore[union-attr]
     if trainer == "dpo" and task not in PAIRED:
-        built_task.check = by_length  # a model that has learnt nothing has no sample better than another otherwise
+        built_task = ByLength(built_task)  # a model that has learnt nothing has no better and worse samples otherwise
     built_tokenizer = tokenizer_of(plan, built_task)
     torch.manual_seed(1)
     built_model = plan.model.part.load()(plan.model.config, vocab_size=built_tokenizer.vocab_size)
