@@ -37,7 +37,7 @@ def llama(vocab_size: int) -> Any:
 
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=vocab_size, hidden_size=128, intermediate_size=344, num_hidden_layers=4, num_attention_heads=4,
+        vocab_size=vocab_size, hidden_size=128, intermediate_size=364, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=4, max_position_embeddings=64, tie_word_embeddings=True, bos_token_id=None,
         eos_token_id=None, pad_token_id=None,
     )  # fmt: skip

@@ -172,6 +172,28 @@ def test_forgotten_slots_are_given_back() -> None:
         model(torch.cat((ids, ids), 1), cache=cache)
 
 
+def test_slots_keep_what_they_hold_in_every_mode_of_autograd_and_beyond_their_first_memory() -> None:
+    model = make("llama")
+    ids = torch.randint(0, V, (2, 12), generator=torch.Generator().manual_seed(4))
+    cache = model.new_cache(2, 9)
+    parts = []
+    with torch.inference_mode():
+        parts += [model(ids[:, :3], lengths=torch.tensor([3, 1]), cache=cache)]
+        parts += [model(ids[:, 3:4], cache=cache)]
+    with torch.no_grad():
+        parts += [model(ids[:, 4:6], cache=cache)]
+    parts += [model(ids[:, 6:7], cache=cache)]
+    with torch.inference_mode():
+        parts += [model(ids[:, 7:9], cache=cache)]
+        half = cache.select(torch.tensor([1]))
+        parts += [torch.cat((torch.zeros(1, 2, V), model(ids[1:, 9:11], cache=half)))]  # two slots are padding
+        found = torch.cat(parts, 1)
+    assert half.lengths.tolist() == [9]
+    assert torch.allclose(found[0, :9], model(ids[:1, :9])[0], atol=1e-5)
+    second = torch.cat((ids[1, :1], ids[1, 3:11]))[None]
+    assert torch.allclose(torch.cat((found[1, :1], found[1, 3:])), model(second)[0], atol=1e-5)
+
+
 def test_models_that_do_not_keep_the_contract_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelNotSupported, match="'nonsense' cannot be made"):
         TransformersLM(TransformersConfig(architecture="nonsense"), vocab_size=V)

@@ -25,10 +25,8 @@ class QuickLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         weight, bias = self.weight, self.bias
-        if not (input.is_cpu and input.dtype is weight.dtype is torch.float32) or (
-            input.numel() * self.out_features < SMALLEST or torch.is_autocast_enabled("cpu")
-        ):
-            return super().forward(input)
+        if input.numel() * len(weight) < SMALLEST or not _plain(input, weight):
+            return nn.functional.linear(input, weight, bias)
         rows = input.reshape(-1, self.in_features)  # (M, K)
         return product(rows, weight, bias).view(*input.shape[:-1], self.out_features)
 
@@ -42,10 +40,16 @@ def quicken(model: nn.Module) -> None:
             module.__class__ = QuickLinear
 
 
+def _plain(a: Tensor, b: Tensor) -> bool:
+    both_fp32 = a.dtype is b.dtype is torch.float32
+    return a.is_cpu and both_fp32 and not torch.is_autocast_enabled("cpu")
+
+
 @cache
 def pays() -> bool:
     """Whether this is a processor on which MKL is the slower one, and a PyTorch that has oneDNN."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkl.is_available():
+    with_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not with_mkl:
         return False
     try:
         if "GenuineIntel" in CPU_INFO.read_text(encoding="utf-8"):
@@ -74,11 +78,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,), (a, b) = gradients, ctx.saved_tensors  # (M, N), (M, K), (N, K)
         for_a, for_b, for_bias = ctx.needs_input_grad
-        return (
-            product(g, b.T) if for_a else None,
-            product(g.T, a.T) if for_b else None,
-            g.sum(0) if for_bias else None,
-        )
+        of_b = None
+        if for_b:  # the operator copies a transposed first factor, so let that be the smaller one
+            of_b = product(g.T, a.T) if g.shape[1] <= a.shape[1] else product(a.T, g.T).T  # (N, K)
+        return product(g, b.T) if for_a else None, of_b, g.sum(0) if for_bias else None
 
 
 def _multiply(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:

@@ -98,11 +98,11 @@ class RaggedCache:
             raise ValueError(f"cache: {longest} positions, but it was made for {self.max_length} at most")
 
 
-class Slots(DynamicLayer):
+class Slots(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's keys and values, in memory that is set aside once: transformers copies all of them for each token."""
 
-    def __init__(self, capacity: int, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, capacity: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self._capacity = capacity
         self._store: tuple[Tensor, Tensor] | None = None  # (B, H, capacity, D) each, if that is where they are
 
@@ -116,27 +116,29 @@ class Slots(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        old_keys, old_values = self.keys, self.values
-        if (
-            self._store is None
-            or end > self._capacity
-            or self._store[0].is_inference() != torch.is_inference_mode_enabled()
-        ):
-            self._capacity = max(self._capacity, end)
-            self._store = self._room(key_states), self._room(value_states)
-            if start:
-                self._store[0][:, :, :start], self._store[1][:, :, :start] = old_keys, old_values
-        keys, values = self._store
-        keys[:, :, start:end], values[:, :, start:end] = key_states, value_states
+        keys, values = self._room(key_states, value_states, start, end)
+        keys[:, :, start:end] = key_states
+        values[:, :, start:end] = value_states
         self.keys, self.values = keys[:, :, :end], values[:, :, :end]
         return self.keys, self.values
 
-    def _room(self, states: Tensor) -> Tensor:
-        B, H, _, D = states.shape
-        return states.new_empty(B, H, self._capacity, D)
+    def _room(self, key_states: Tensor, value_states: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Where slots up to `end` fit and those below `start` are. What inference mode made cannot be written outside
+        of it, and is copied then."""
+        store = self._store
+        if store is None or end > self._capacity or store[0].is_inference() != torch.is_inference_mode_enabled():
+            self._capacity = max(self._capacity, end)
+            (B, H, _, D), E = key_states.shape, value_states.shape[-1]
+            store = key_states.new_empty(B, H, self._capacity, D), value_states.new_empty(B, H, self._capacity, E)
+            if start and self.keys is not None and self.values is not None:
+                store[0][:, :, :start] = self.keys
+                store[1][:, :, :start] = self.values
+            self._store = store
+        return store
 
 
 def _slots(capacity: int) -> DynamicCache:
     slots = DynamicCache()
-    slots.layer_class_to_replicate = partial(Slots, capacity)
+    layer: Any = partial(Slots, capacity)
+    slots.layer_class_to_replicate = layer
     return slots
