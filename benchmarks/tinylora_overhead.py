@@ -3,12 +3,12 @@
     python benchmarks/tinylora_overhead.py --sizes small medium --rounds 15
 
 The same new transformers model (Llama, seed 0), the same frames, projections and numbers in both adapters: the outputs
-and the gradients of v are first asserted to be equal. Then rounds of one step each (forward, backward, AdamW), ours and
-PEFT's and the bare model's backward through all weights left out, one after the other and in turns that change, so that
-a busy machine is busy for both. Prints medians of the rounds' CPU seconds (the process's own, which neighbours change
-least; wall seconds on a GPU, between synchronisations) and the median of their ratios, and the peak of memory within a
-step above its start (torch's own count on a GPU, from the profiler's allocations on a CPU). Last, forward passes of the
-merged model against the model that never had an adapter.
+and the gradients of v are first asserted to be equal. Then rounds of one step each (forward, backward, AdamW), ours,
+PEFT's and, as a floor, the frozen model's own forward and backward with no adapter at all, one after the other and in
+turns that change, so that a busy machine is busy for all. Prints medians of the rounds' CPU seconds (the process's own,
+which neighbours change least; wall seconds on a GPU, between synchronisations) and the median of their ratios, and the
+peak of memory within a step above its start (torch's own count on a GPU, from the profiler's allocations on a CPU).
+Last, forward passes of the merged model against the model that never had an adapter.
 """
 
 from __future__ import annotations
@@ -78,6 +78,17 @@ def stepper(model: Any, numbers: list[Any], ids: torch.Tensor) -> Callable[[], N
         optimizer.zero_grad()
         model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
         optimizer.step()
+
+    return step
+
+
+def floor(model: Any, ids: torch.Tensor) -> Callable[[], None]:
+    """Forward, and backward to the embeddings: what any adapter has to pay."""
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen.enable_input_require_grads()
+
+    def step() -> None:
+        frozen(input_ids=ids, labels=ids, use_cache=False).loss.backward()
 
     return step
 
@@ -156,8 +167,10 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     device, dtype = arguments.device, getattr(torch, arguments.dtype)
-    print("| model | ms a step: ours | PEFT | ratio | MB in a step: ours | PEFT | ratio | merged / plain |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| model | ms a step: ours | PEFT | no adapter | ours / PEFT | MB: ours | PEFT | ours / PEFT | merged / plain |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for size in arguments.sizes:
         model = base(size, device, dtype)
         ids = torch.randint(1024, (arguments.rows, SIZES[size][4]), generator=torch.Generator().manual_seed(1)).to(
@@ -166,7 +179,7 @@ def main() -> None:
         ours, theirs, v, w, adapter = pair(model, arguments.r, arguments.u, arguments.weight_tying)
         assert_equal(ours, theirs, v, w, ids)
         steps = [stepper(ours, v, ids), stepper(theirs, w, ids)]
-        own, their = in_turns(steps, arguments.rounds, device)
+        own, their, bare = in_turns([*steps, floor(model, ids)], arguments.rounds, device)
         memory = [peak_bytes(step, device) for step in steps]
 
         adapter.merge()
@@ -184,6 +197,7 @@ def main() -> None:
             f"{size}, {sum(p.numel() for p in model.parameters()):,} numbers",
             f"{1e3 * statistics.median(own):.1f}",
             f"{1e3 * statistics.median(their):.1f}",
+            f"{1e3 * statistics.median(bare):.1f}",
             f"{median_ratio(own, their):.2f}",
             *(f"{part / 2**20:.1f}" for part in memory),
             f"{memory[0] / memory[1]:.2f}",

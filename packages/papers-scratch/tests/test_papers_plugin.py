@@ -37,6 +37,7 @@ def test_hook_is_marked_for_the_host():
 def test_plugin_and_config_import_nothing_heavy():
     code = (
         "import sys, papers_scratch.plugin, papers_scratch.config.lora, papers_scratch.config.frames; "
+        "import papers_scratch.config.peft_tinylora, papers_scratch.config.recipes; "
         "heavy = {'torch', 'peft', 'transformers', 'numpy', 'safetensors'} & set(sys.modules); "
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from align_scratch.config.grpo import GRPOConfig
 
+from align_scratch.config.grpo import GRPOConfig
 from papers_scratch.config.recipes import LoRATrainerConfig, TinyLoRATrainerConfig
 
 pytest.importorskip("scratch_cli.plan", reason="what the host makes of a registration, the host says")
