@@ -326,6 +326,24 @@ def test_command_takes_other_problems(capsys: pytest.CaptureFixture[str]) -> Non
     assert not {"sampled", "majority", "pass_at"} & set(json.loads(capsys.readouterr().out))
 
 
+def test_command_leaves_room_for_answers_as_training_did(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the longest one to learn from, or of another task's problems; which of them are judged changes nothing."""
+    from scratch_cli.testing.standin_text import TinyExample, TinyTask
+
+    def examples(self: Any, split: str, /) -> list[TinyExample]:
+        return [TinyExample(f"{n}>", "a" * n, "a" * (n if split == "held_out" else 4 + n)) for n in (1, 2, 5)]
+
+    monkeypatch.setattr(TinyTask, "examples", examples)
+    for room, args in (
+        (10, []), (10, ["--limit", 1]), (10, ["--set", "task.seed=3"]), (6, ["--task", "tiny"]),
+        (6, ["--task", "tiny", "--limit", 1]), (3, ["--max-new-tokens", 3]),
+    ):  # fmt: skip
+        assert tiny("eval", "a", "--samples", 0, *args, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["max_new_tokens"] == room
+
+
 def test_command_without_questions_asks_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
     assert tiny("eval", "a", "--json") == 0
     assert "values" in json.loads(capsys.readouterr().out)

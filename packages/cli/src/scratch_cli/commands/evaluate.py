@@ -49,7 +49,8 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> tuple[i
 @click.option("--temperature", type=click.FloatRange(min=0.0, min_open=True, max=100.0), metavar="T",
               help="Of the draws, on top of the sampler's own options (default: 1).")  # fmt: skip
 @click.option("--sampler", metavar="NAME", shell_complete=complete_part("sampler"), help="Default: the run's.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), metavar="N", help="Default: as in training.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), metavar="N",
+              help="Default: as in training; for another task, room for its longest answer.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Completions at a time (default: 64).")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Of the draws (default: 0).")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
@@ -128,7 +129,8 @@ def _by_task(
     if k and k[-1] > draws:
         raise UsageError(f"--k {k[-1]}: needs at least as many samples, got --samples {draws}")
     name, judge = choose_task(app.registry, plan, task, data, sets)
-    examples = list(judge.examples(split or "held_out"))[:limit]
+    problems = list(judge.examples(split or "held_out"))
+    examples = problems[:limit]
     if not examples:
         raise DataError(f"task {name}: has no {split or 'held_out'} problems to judge by; try the other --split")
     drawn_by = choose_sampler(app.registry, plan, sampler, ()) if draws else None
@@ -136,12 +138,15 @@ def _by_task(
     tokenizer, model = load_parts(saved, saved.device(device))
     from scratch_cli.evaluation.judging import Evaluation, Wanted, longest_answer
 
-    own = getattr(plan.trainer.config, "max_new_tokens", None) if task is None and data is None else None
+    trained_on = task is None and data is None
+    own = getattr(plan.trainer.config, "max_new_tokens", None) if trained_on else None
+    # Of all problems, so that those that are left out by --limit do not change how the others are judged.
+    lengths_of = list(judge.examples("train")) if trained_on else problems
     wanted = Wanted(
         samples=draws,
         k=k,
         temperature=1.0 if temperature is None else temperature,
-        max_new_tokens=max_new_tokens or own or longest_answer(tokenizer, examples),
+        max_new_tokens=max_new_tokens or own or longest_answer(tokenizer, lengths_of or problems),
         batch=batch or 64,
         seed=seed or 0,
     )
