@@ -21,7 +21,7 @@ from scratch_fakes.command import HERE, environment, outcome, registry, scratch,
 from scratch_cli import checkpoint
 from scratch_cli.ablation import grid, jobs, results
 from scratch_cli.ablation.execute import Outcome
-from scratch_cli.ablation.results import BETTER, FAILED, NOT_SEPARATED, ONE_SEED, WORSE, Estimate
+from scratch_cli.ablation.results import BETTER, FAILED, NO_BASE, NOT_SEPARATED, ONE_SEED, WORSE, Estimate
 from scratch_cli.errors import ScratchError, UsageError
 
 BASE = """
@@ -237,6 +237,14 @@ def test_what_failed_gets_no_verdict() -> None:
     assert "<svg" in results.bars(ablation, rows)
 
 
+def test_without_a_base_there_is_nothing_to_compare_with() -> None:
+    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
+    _, _, rows = made({"base": [None, None], "a": [0.6, 0.7]}, seeds=(1, 2))
+    assert [row.verdict for row in rows] == [FAILED, NO_BASE]
+    assert rows[1].difference is None
+    assert rows[1].estimate is not None
+
+
 def test_one_seed_says_nothing() -> None:
     ablation, schedule, rows = made({"base": [0.5], "a|b": [0.9]}, seeds=(4,))
     assert rows[1].verdict == ONE_SEED
@@ -252,6 +260,19 @@ def test_a_metric_that_is_not_there_is_named() -> None:
     result = {"after": {"greedy": 1.0, "sampled": 1.0}, "stages": [{"seconds": 1.0}]}
     with pytest.raises(UsageError, match="have no 'samplde', did you mean 'sampled'"):
         results.rows(ablation, schedule, {"x": Outcome(job=job, result=result)}, (1,))
+
+
+def test_a_metric_that_is_not_there_stops_before_all_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
+    text = BASE.replace("climb-warm", "climb").replace('[base.warm_start]\nsteps = 3\nstop_at = "none"\n', "")
+    text = text.replace("[ablation]", '[ablation]\nmetric = "samplde"')
+    path = written(text + '[vary]\n"trainer.lr" = [0.2, 0.3, 0.4]\n')
+    assert scratch("ablate", path) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "have no 'samplde', did you mean 'sampled'" in err
+    assert len(list(Path("ablations/grid").rglob("result.json"))) <= 2  # of 8
+    assert not Path("ablations/grid/lock").exists()
 
 
 def test_without_scipy_nothing_is_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from scratch_cli.registry import nearest
 
 LEVEL = 0.95
 BETTER, WORSE, NOT_SEPARATED, ONE_SEED, FAILED = "better", "worse", "not separated", "one seed", "failed"
+NO_BASE = "base failed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Row:
     difference: Estimate | None
     """To the first cell, over seeds that both have."""
     verdict: str
-    """Empty for the first cell; else BETTER, WORSE, NOT_SEPARATED, ONE_SEED or FAILED."""
+    """Empty for the first cell; else BETTER, WORSE, NOT_SEPARATED, ONE_SEED, FAILED, or NO_BASE if no seed has both."""
     errors: Mapping[int, str]
     """Seed -> why its run failed."""
     alarms: int
@@ -97,15 +98,14 @@ def rows(ablation: Ablation, schedule: Schedule, outcomes: Mapping[str, Outcome]
             value = result["after"].get(ablation.config.metric)
             if isinstance(value, (int, float)) and math.isfinite(value):
                 values[seed] = float(value)
-            elif ablation.config.metric not in result["after"]:
-                raise UsageError(_no_metric(ablation.config.metric, result["after"]))
             else:
+                check_metric(ablation, result)
                 errors[seed] = f"{ablation.config.metric} is {value}"
         first = not found
         base = values if first else base
         pairs = [value - base[seed] for seed, value in values.items() if seed in base]
         difference = estimate(pairs) if pairs and not first else None
-        said = FAILED if errors else verdict(difference, ablation.config.better) if difference else FAILED
+        said = FAILED if errors else verdict(difference, ablation.config.better) if difference else NO_BASE
         times = [result["stages"][-1]["seconds"] for result in results.values()]
         found.append(
             Row(
@@ -122,8 +122,14 @@ def rows(ablation: Ablation, schedule: Schedule, outcomes: Mapping[str, Outcome]
     return found
 
 
-def _no_metric(metric: str, after: Mapping[str, Any]) -> str:
-    return f"ablation.metric: evaluations here have no {metric!r}{nearest(metric, after)}; they have {', '.join(after)}"
+def check_metric(ablation: Ablation, result: Mapping[str, Any]) -> None:
+    """Raises UsageError if the evaluations of a cell's run do not have the metric; asked as soon as one has ended."""
+    metric, after = ablation.config.metric, result["after"]
+    if metric not in after:
+        raise UsageError(
+            f"ablation.metric: evaluations here have no {metric!r}{nearest(metric, after)}; they have "
+            f"{', '.join(after)}. What is finished is not run again"
+        )
 
 
 # --- as files and text -----------------------------------------------------------------------------------------------

@@ -118,16 +118,20 @@ def _listed(read: Ablation, schedule: Schedule, seeds: tuple[int, ...]) -> list[
 def _run(app: App, read: Ablation, schedule: Schedule, out: Path, jobs: int) -> dict[str, Outcome]:
     """Run everything, holding the directory's lock; what each run gave, by its directory."""
     from scratch_cli.ablation.execute import Executor
+    from scratch_cli.ablation.results import check_metric
     from scratch_cli.drive import Stopped
     from scratch_cli.lock import Lock
     from scratch_cli.progress import duration, say
     from scratch_cli.signals import Interrupted, StopSignals
 
     total, count = len(schedule.warm) + len(schedule.cells), 0
+    cells = {str(job.path) for job in schedule.cells.values()}
 
     def done(outcome: Outcome) -> None:
         nonlocal count
         count += 1
+        if outcome.result is not None and str(outcome.job.path) in cells:
+            check_metric(read, outcome.result)
         if outcome.result is None:
             say(f"[{count}/{total}] {outcome.job.title}: failed: {outcome.error}")
         elif app.verbosity >= 0:
