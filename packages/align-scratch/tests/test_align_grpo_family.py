@@ -134,6 +134,9 @@ def test_a_reward_that_is_missing_takes_its_row_out(parts: Parts, toy_task: Any,
     assert metrics["reward/errors"] == len(missing) > 0
     assert all(record["advantage"] == 0 and record["logp_difference"] is None for record in missing)
     known = [record["reward"] for record in records if record["reward"] is not None]
+    groups = [[r["reward"] for r in records if r["group"] == i and r["reward"] is not None] for i in range(6)]
+    spreads = [torch.tensor(group).double().std().item() for group in groups if len(group) > 1]
+    assert metrics["reward_std"] == pytest.approx(sum(spreads) / len(spreads))
     assert metrics["reward"] == pytest.approx(sum(known) / len(known))
     assert metrics["rewards/toy/mean"] == metrics["reward"]
     assert metrics["rewards/toy/std"] == pytest.approx(torch.tensor(known, dtype=torch.float64).std().item())

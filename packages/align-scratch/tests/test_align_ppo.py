@@ -213,6 +213,7 @@ def test_completions_without_marks_teach_nothing(parts: Parts, toy_task: Any) ->
     assert all(record["advantage"] == 0 for record in broken)
     good = [record["reward"] for record in records if record["reward"] is not None]
     assert metrics["objective/scores"] == pytest.approx(sum(good) / len(good))
+    assert metrics["reward_std"] == pytest.approx(torch.tensor(good).double().std().item())  # of what is known
 
 
 def test_not_a_number_stops_before_the_step(

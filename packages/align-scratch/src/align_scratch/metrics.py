@@ -23,7 +23,7 @@ def describe(rollouts: Rollouts) -> Metrics:
     rewards, generation, alone = rollouts.rewards, rollouts.generation, rollouts.group_size == 1
     metrics: Metrics = {
         "reward": finite(rewards.nanmean()),
-        "reward_std": finite((rewards.T if alone else rewards).std(1).nanmean()),
+        "reward_std": finite(_spread(rewards.T if alone else rewards)),
         "frac_reward_zero_std": None if alone else finite(zero_variance(rewards).double().mean()),
         **_accuracy(rollouts),
         "entropy": finite(-generation.log_probs[generation.mask].mean()),
@@ -43,6 +43,14 @@ def describe(rollouts: Rollouts) -> Metrics:
             finite(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else None
         )
     return metrics
+
+
+def _spread(rewards: Tensor) -> Tensor:
+    """The mean over groups of the standard deviation among their known rewards, of which there must be two: scalar."""
+    known = ~rewards.isnan()  # (P, G)
+    count = known.sum(1)  # (P,)
+    squares = (rewards - rewards.nanmean(1, keepdim=True)).masked_fill(~known, 0).square().sum(1)  # (P,)
+    return (squares / (count - 1).clamp(min=1)).sqrt()[count > 1].mean()
 
 
 def _accuracy(rollouts: Rollouts) -> Metrics:
