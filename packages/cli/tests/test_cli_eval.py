@@ -352,6 +352,8 @@ def test_command_without_questions_asks_the_trainer(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("code", "text", "args"),
     [
+        (2, "--seed: nothing is drawn with --samples 0", ["--samples", 0, "--seed", 3]),
+        (2, "--temperature: nothing is drawn", ["--samples", 0, "--temperature", 0.5]),
         (2, "--k 8: needs at least as many samples, got --samples 4", ["--k", "1,8", "--samples", 4]),
         (2, "got '1,x', must be numbers of at least 1", ["--k", "1,x"]),
         (2, "got '0', must be numbers", ["--k", "0"]),

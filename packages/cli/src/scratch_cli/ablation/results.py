@@ -2,7 +2,7 @@
 
 Runs of one setting differ from seed to seed, often by as much as settings differ. So a difference counts only if its
 interval leaves out 0; otherwise the verdict is "not separated", which is a result. Differences are paired: cell and
-base share seed and warm start, which takes what the seed alone does out of them.
+base share the seed, and the warm start unless they differ in that, which takes what the seed alone does out of them.
 """
 
 from __future__ import annotations

@@ -128,6 +128,9 @@ def _by_task(
     draws = samples if samples is not None else max(k, default=1)
     if k and k[-1] > draws:
         raise UsageError(f"--k {k[-1]}: needs at least as many samples, got --samples {draws}")
+    for flag, value in (("--temperature", temperature), ("--sampler", sampler), ("--seed", seed)):
+        if not draws and value is not None:
+            raise UsageError(f"{flag}: nothing is drawn with --samples 0; leave out one of the two")
     name, judge = choose_task(app.registry, plan, task, data, sets)
     problems = list(judge.examples(split or "held_out"))
     examples = problems[:limit]
