@@ -330,9 +330,10 @@ def test_an_ablation_from_start_to_end(capsys: pytest.CaptureFixture[str]) -> No
     assert err.count("(finished before)") == 6
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
-    # A directory that holds other runs is refused before anything is run.
-    assert scratch("ablate", written(BASE + '[vary]\n"trainer.lr" = [0.2]\n'), "--steps", 3) == 2
-    assert "is a run with other options" in capsys.readouterr().err
+    # A directory that holds other runs is refused before anything is run; so are runs from another warm start.
+    for other in (["--steps", 3], ["--set", "warm_start.steps=5"]):
+        assert scratch("ablate", written(BASE + '[vary]\n"trainer.lr" = [0.2]\n'), *other) == 2
+        assert "is a run with other options" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")

@@ -44,12 +44,20 @@ class Job:
             return False
         recorded = self.directory.hashes()
         data = data_hash(self.plan)
-        if recorded.get("config") != config_hash(self.plan) or (data and recorded.get("data") != data):
+        # The hash of a configuration does not hold where its run began; the name of a warm start tells its options.
+        begun = _start_name(self.directory.tables().get("run", {}).get("start_from"))
+        other = recorded.get("config") != config_hash(self.plan) or begun != _start_name(self.plan.run.start_from)
+        if other or (data and recorded.get("data") != data):
             raise UsageError(
                 f"{self.path}: is a run with other options or data than {self.title!r} has now; choose another --out, "
                 f"or remove that directory"
             )
         return self.directory.finished
+
+
+def _start_name(path: object) -> str | None:
+    """The last part of a path, which stays what it is where the whole ablation is moved."""
+    return Path(path).name if isinstance(path, str) and path not in ("", "none") else None
 
 
 @dataclass(frozen=True, kw_only=True)
