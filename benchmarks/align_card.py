@@ -1,9 +1,10 @@
 """Which trainer learns most from the same warm start? GRPO, RLOO, PPO, expert iteration and DPO beside more SFT.
 
     python benchmarks/align_card.py --seeds 1 2 3 --tasks sort add --out benchmarks/results
+    python benchmarks/align_card.py --warm-start hinted-sft --trainers grpo sdpo expert-iteration --name sdpo_card
 
-For each task and seed: one warm start by SFT, from whose weights every trainer starts, each with the options it is
-registered with (`SETTINGS` has the exceptions). Two budgets: the same number of rollouts, and the same seconds of
+For each task and seed: one warm start by SFT, or as `--warm-start` says, from whose weights every trainer starts, each
+with its own defaults (`SETTINGS` has the exceptions). Two budgets: the same number of rollouts, and the same seconds of
 training; the learning rate falls to its end in both. The control is more SFT from the same weights for those seconds.
 DPO learns from the best and worst of its own samples.
 
@@ -30,8 +31,9 @@ from typing import Any
 import pygal
 import torch
 
+import align_scratch.plugin
 import align_scratch.rollouts
-from align_scratch.plugin import register_tasks, register_trainers
+import papers_scratch.plugin
 from gpt_scratch.config import GPTConfig
 from gpt_scratch.model import GPT
 from inference_scratch.config import MultinomialConfig
@@ -41,9 +43,10 @@ from tokenizers_scratch.config import BPEConfig
 
 TRAINERS = ("grpo", "rloo", "ppo", "expert-iteration", "dpo")
 CONTROL = "sft"
+STOP_AT = 0.4  # sampled accuracy at which a warm start ends
 ROLLOUTS = 102_400
 SECONDS = 30.0
-POINTS = 10  # of a curve
+POINTS = 6  # of a curve
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dpo", "sort"): {"pairs": "sampled"},
     ("dpo", "add"): {"pairs": "sampled"},
@@ -71,6 +74,10 @@ def registered(hook: Any) -> dict[str, tuple[str, dict[str, Any]]]:
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     hook(lambda name, target, **rest: found.update({name: (target, rest)}))
     return found
+
+
+def trainers() -> dict[str, tuple[str, dict[str, Any]]]:
+    return registered(align_scratch.plugin.register_trainers) | registered(papers_scratch.plugin.register_trainers)
 
 
 @contextlib.contextmanager
@@ -120,17 +127,16 @@ def drive(trainer: Any, run: Run, *, most_rollouts: int | None, points: int = PO
 class Bench:
     """A task and a seed: the warm start, and trainers from its weights."""
 
-    def __init__(self, task: str, seed: int) -> None:
+    def __init__(self, task: str, seed: int, warm_start: str) -> None:
         self.task_name, self.seed = task, seed
-        self.trainers = registered(register_trainers)
-        target, rest = registered(register_tasks)[task]
+        self.trainers = trainers()
+        target, rest = registered(align_scratch.plugin.register_tasks)[task]
         self.task = resolve_name(target)(resolve_name(rest["config"])())
         self.tokenizer = BPETokenizer.train(self.task.texts("train"), BPEConfig())
         torch.manual_seed(seed)
         self.model = GPT(GPTConfig(), vocab_size=self.tokenizer.vocab_size)
-        warm = self.trainers["grpo"][1]["warm_start"]
         self.warm_start = drive(
-            self.build(warm["trainer"], **warm["options"]),
+            self.build(warm_start, stop_at=STOP_AT),
             Run(task, seed, "warm start", ""),
             most_rollouts=None,
             points=1,
@@ -167,7 +173,9 @@ class Bench:
         for name in trainers:
             steps, seconds = self.steps_for_rollouts(name)
             if steps:
-                yield self.run(name, "rollouts", steps)
+                run = self.run(name, "rollouts", steps)
+                seconds = run.seconds / run.steps
+                yield run
             yield self.run(name, "seconds", max(1, round(SECONDS / seconds)))
 
 
@@ -233,14 +241,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--tasks", nargs="+", default=["sort", "add"])
-    parser.add_argument("--trainers", nargs="+", choices=[*TRAINERS, CONTROL], default=[*TRAINERS, CONTROL])
-    parser.add_argument("--out", type=Path, help="directory for align_card.json and a chart a task")
+    parser.add_argument("--trainers", nargs="+", choices=sorted(trainers()), default=[*TRAINERS, CONTROL])
+    parser.add_argument("--warm-start", choices=["sft", "hinted-sft"], default="sft")
+    parser.add_argument("--name", default="align_card", help="of the files in --out")
+    parser.add_argument("--out", type=Path, help="directory for the numbers as JSON and a chart a task")
     args = parser.parse_args()
     torch.set_num_threads(1)
     runs: list[Run] = []
     for task in args.tasks:
         for seed in args.seeds:
-            for run in Bench(task, seed).all(args.trainers):
+            for run in Bench(task, seed, args.warm_start).all(args.trainers):
                 runs.append(run)
                 print(
                     f"{run.task} seed {run.seed} {run.trainer} {run.budget}: sampled {run.sampled:.3f} "
@@ -248,22 +258,22 @@ def main() -> int:
                     flush=True,
                 )
                 if args.out:
-                    _write(args.out, runs)
+                    _write(args.out / f"{args.name}.json", runs)
     print("\nheld-out accuracy: mean over seeds (lowest to highest)\n")
     print(table(runs))
     found = misses(runs)
     print("\n" + ("\n".join(found) if found else "GRPO and PPO reach what they must, in the time they have"))
     if args.out:
         for task in args.tasks:
-            chart(runs, task).render_to_file(str(args.out / f"align_card_{task}.svg"))
+            chart(runs, task).render_to_file(str(args.out / f"{args.name}_{task}.svg"))
     return 1 if found else 0
 
 
-def _write(out: Path, runs: Sequence[Run]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, runs: Sequence[Run]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
     lines = ",\n".join(json.dumps(_rounded(asdict(run))) for run in runs)
-    (out / "align_card.json").write_text(f'{{"versions": {json.dumps(versions)}, "runs": [\n{lines}\n]}}\n', "utf-8")
+    path.write_text(f'{{"versions": {json.dumps(versions)}, "runs": [\n{lines}\n]}}\n', "utf-8")
 
 
 def _rounded(value: Any) -> Any:
