@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "pays", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -81,6 +82,9 @@ def test_small_products_and_other_precisions_are_torchs_own(quick: None, monkeyp
     layer(torch.randn(8, 64))
     with pytest.raises(AssertionError, match="torch's"):
         layer(torch.randn(8192, 64))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    layer(torch.randn(8192, 64))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.randn(8192, 64)).dtype == torch.bfloat16
     layer.double()(torch.randn(8192, 64, dtype=torch.float64))

@@ -29,7 +29,7 @@ class TransformersConfig:
         "auto", "attention kernel of transformers: auto, sdpa or eager"
     )
     products: Literal["auto", "torch"] = option(
-        "auto", "matrix products on a CPU: torch = PyTorch's own, auto = oneDNN's where it is known to be faster"
+        "auto", "matrix products on a CPU: torch = PyTorch's own, auto = with one thread oneDNN's where faster"
     )
     local_only: bool = option(False, "never ask the network for `path`")
     revision: str | None = option(None, "commit, tag or branch of a hub name; none = its main branch")
