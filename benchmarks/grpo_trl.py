@@ -9,8 +9,7 @@ compute the same loss and gradient is what `tests/test_align_trl_grpo.py` of ali
 
 Trainers take turns, each in a process of its own. Medians over steps of CPU seconds (all threads) and their ratio are
 printed, because on a shared machine nothing else means much; the fastest step by the clock is given for `--threads 2`.
-Also measured: the same with PyTorch's own matrix products, which TRL uses (our model of transformers takes oneDNN's on
-processors where those are faster: `papers_scratch/products.py`), and the project's own model of that shape.
+The project's own model of that shape is measured beside them.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ PROMPTS, GROUP, NEW = 8, 8, 32
 WARM_UP = 2
 TRAINERS = (
     ("ours", "ours, the same Llama"),
-    ("ours-torch", "the same with `products=torch`"),
     ("gpt", "ours, gpt of that shape"),
     ("trl", "TRL"),
 )
@@ -105,14 +103,14 @@ class Ours:
         return PROMPTS * GROUP
 
 
-def wrapped(vocab_size: int, products: Any = "auto") -> Any:
+def wrapped(vocab_size: int) -> Any:
     """The same transformers Llama behind the project's contract of models."""
     from papers_scratch.config.transformers_model import TransformersConfig
     from papers_scratch.transformers_model import TransformersLM
 
     with tempfile.TemporaryDirectory() as folder:
         llama(vocab_size).save_pretrained(folder)
-        return TransformersLM(TransformersConfig(path=folder, products=products), vocab_size=vocab_size)
+        return TransformersLM(TransformersConfig(path=folder), vocab_size=vocab_size)
 
 
 def own(vocab_size: int) -> Any:
@@ -177,7 +175,7 @@ def measure(what: str, vocab_size: int, steps: int) -> dict[str, Any]:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = theirs.seconds()[WARM_UP:]
     else:
-        model = own(vocab_size) if what == "gpt" else wrapped(vocab_size, "torch" if what == "ours-torch" else "auto")
+        model = own(vocab_size) if what == "gpt" else wrapped(vocab_size)
         ours = Ours(model, vocab_size, steps + WARM_UP)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = timed(ours.step, steps)

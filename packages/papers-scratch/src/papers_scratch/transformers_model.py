@@ -25,7 +25,6 @@ from transformers.utils import logging as transformers_logging
 
 from papers_scratch.config.transformers_model import TransformersConfig
 from papers_scratch.errors import ModelFileError, ModelNotFound, ModelNotSupported
-from papers_scratch.products import quicken
 from papers_scratch.transformers_cache import RaggedCache
 
 OURS = "scratch_model.json"  # beside the files of transformers: what those do not say
@@ -48,8 +47,6 @@ class TransformersLM(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.model: Any = _read(config) if config.path is not None else _make(config, vocab_size)
-        if config.products == "auto":
-            quicken(self.model)
         own: int = self.model.config.get_text_config().vocab_size
         if own < vocab_size:
             raise ModelNotSupported(

@@ -28,9 +28,6 @@ class TransformersConfig:
     attention: Literal["auto", "sdpa", "eager"] = option(
         "auto", "attention kernel of transformers: auto, sdpa or eager"
     )
-    products: Literal["auto", "torch"] = option(
-        "auto", "matrix products on a CPU: torch = PyTorch's own, auto = with one thread oneDNN's where faster"
-    )
     local_only: bool = option(False, "never ask the network for `path`")
     revision: str | None = option(None, "commit, tag or branch of a hub name; none = its main branch")
 
@@ -38,7 +35,6 @@ class TransformersConfig:
         at_least(self, 1, "n_layer", "n_head", "n_kv_head", "n_embd", "n_inner", "max_length", why="it is a size")
         one_of(self, "dtype", "float32", "bfloat16", "auto")
         one_of(self, "attention", "auto", "sdpa", "eager")
-        one_of(self, "products", "auto", "torch")
         if self.path == "":
             refuse("path", self.path, "a directory or a hub name", "leave it out for a new model")
         if self.n_embd % (2 * self.n_head):
