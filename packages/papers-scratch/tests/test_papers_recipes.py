@@ -1,4 +1,4 @@
-"""Trainers `tinylora` and `lora`: GRPO with other defaults. What the host makes of their names is tested at its side."""
+"""Trainers `tinylora` and `lora`: GRPO with other defaults. What the host makes of their names is tested beside it."""
 
 from __future__ import annotations
 
