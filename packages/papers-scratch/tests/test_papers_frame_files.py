@@ -184,6 +184,36 @@ def test_tensors_that_were_changed_are_refused(tmp_path: Path, change: Any, said
     assert said in refused(tmp_path, base())
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.pop("frozen/b.B"), "b: frame B has shape missing, expected (7, 2)"),
+        (lambda t: t.pop("frozen/b.A"), "b: frame A has shape missing, expected (2, 9)"),
+        (lambda t: t.update({"frozen/b.A": torch.zeros(3, 9)}), "b: frame A has shape (3, 9), expected (2, 9)"),
+        (lambda t: t.update({"trained/v.0": torch.zeros(3, dtype=torch.int64)}), "'trained/v.0' (torch.int64)"),
+        (lambda t: t.update({"frozen/a.P": torch.zeros(3, 2, 2, dtype=torch.bool)}), "'frozen/a.P' (torch.bool)"),
+    ],
+)
+def test_frames_that_were_changed_are_refused(tmp_path: Path, change: Any, said: str) -> None:
+    saved(tmp_path, TinyLoRA, TinyLoRAConfig(r=2, u=3, save_frames=True))
+    rewrite(tmp_path, change)
+    assert said in refused(tmp_path, base())
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "said"),
+    [
+        (TinyLoRAConfig, {"tying": "peft", "n_tie": 4}, "n_tie: got 4"),
+        (TinyLoRAConfig, {"tying": "peft", "n_tie": None}, "n_tie: got None"),
+        (TinyLoRAConfig, {"weight_tying": 0.5}, "weight_tying: got 0.5"),
+        (LoRAXSConfig, {"seed": 2**64}, "seed: got"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(config: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        config(**options)
+
+
 def test_damaged_missing_and_pickled_files_are_refused(tmp_path: Path) -> None:
     assert "not there, so this is no saved tinylora adapter" in refused(tmp_path, base())
     saved(tmp_path, TinyLoRA, TinyLoRAConfig(r=2, u=3, n_tie=2))

@@ -18,7 +18,7 @@ from papers_scratch.errors import AdapterNotice
 from papers_scratch.frame_layer import FrameLinear
 from papers_scratch.lora_xs import LoRAXS
 from papers_scratch.projections import projections
-from papers_scratch.singular import fingerprint, leading_directions, same_fingerprint
+from papers_scratch.singular import fingerprint, has_fingerprint, leading_directions
 from papers_scratch.tinylora import TinyLoRA
 from papers_scratch.tying import groups
 
@@ -225,12 +225,25 @@ def test_signs_are_fixed_and_a_flip_shows_in_the_fingerprint(out: int, inner: in
     for sigma in ("left", "sqrt"):
         a, b = found.frame(sigma)
         torch.testing.assert_close(b @ a, (found.u * found.s) @ found.vh, rtol=1e-4, atol=1e-5)
-        assert same_fingerprint(fingerprint(a + 1e-6 * a, b), fingerprint(a, b))
+        assert has_fingerprint(a + 1e-6 * a, b, fingerprint(a, b))
         flipped_a, flipped_b = a.clone(), b.clone()
         flipped_a[0], flipped_b[:, 0] = -a[0], -b[:, 0]
         torch.testing.assert_close(flipped_b @ flipped_a, b @ a)  # a product cannot tell
         if max(abs(v) for i in (0, found.r) for v in [fingerprint(a, b)[i]]) > 0.05:
-            assert not same_fingerprint(fingerprint(flipped_a, flipped_b), fingerprint(a, b))
+            assert not has_fingerprint(flipped_a, flipped_b, fingerprint(a, b))
+
+
+@pytest.mark.parametrize("sigma", ["left", "sqrt"])
+@pytest.mark.parametrize("strength", [1.0, 100.0, 5000.0])
+def test_a_flip_of_a_weak_direction_shows_beside_a_strong_one(sigma: str, strength: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u, v = (torch.linalg.qr(torch.randn(20, 2, generator=generator)).Q for _ in range(2))
+    weight = (u * torch.tensor([strength, 0.5])) @ v.T
+    a, b = leading_directions(weight, 2).frame(sigma)
+    rounded = leading_directions(weight.double().float() * (1 + 1e-6), 2).frame(sigma)
+    assert has_fingerprint(*rounded, fingerprint(a, b))
+    a[1], b[:, 1] = -a[1], -b[:, 1]
+    assert not has_fingerprint(a, b, fingerprint(*leading_directions(weight, 2).frame(sigma)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from align_scratch.config.tasks import SortConfig
-from align_scratch.errors import DoesNotFit
+from align_scratch.errors import CheckerFailed, DoesNotFit
 from align_scratch.scoring import completion_logits
 from align_scratch.tasks.problems import Example, Score
 from align_scratch.tasks.sorting import Sort
@@ -237,6 +237,34 @@ def test_the_moving_average_is_its_recurrence_over_the_trainables(adapter: str) 
     assert torch.equal(found, expected)
 
 
+def test_a_half_precision_teacher_follows_as_far_as_its_average_does() -> None:
+    """A 20th of a difference of 5 % is less than bfloat16 can tell from nothing."""
+    model = parts()["model"].bfloat16()
+    named = dict(model.named_parameters())
+    with torch.no_grad():
+        for p in named.values():
+            p.fill_(1.0)
+    teacher = Teacher(model, named, kind="ema", rate=0.05, mix="logit")
+    with torch.no_grad():
+        for p in named.values():
+            p.fill_(1.0625)
+    for _ in range(20):
+        teacher.update()
+    again = Teacher(model, named, kind="ema", rate=0.05, mix="logit")
+    again.load_state_dict(teacher.state_dict())
+    for _ in range(20):
+        teacher.update()
+        again.update()
+    for name, weight in teacher.weights.items():
+        assert weight.dtype == torch.bfloat16
+        torch.testing.assert_close(weight, torch.full_like(weight, 1.0625 - 0.0625 * 0.95**40), rtol=0, atol=2**-7)
+        assert bool((weight > 1.04).all())
+        assert torch.equal(weight, again.weights[name])
+    state = {name: weight.flatten()[:1] for name, weight in teacher.state_dict().items()}
+    with pytest.raises(ValueError, match=r"teacher: .* has shape \(1,\) in the state"):
+        again.load_state_dict(state)
+
+
 def test_the_other_teachers() -> None:
     model = parts()["model"].eval()
     named = dict(model.named_parameters())
@@ -362,6 +390,41 @@ def test_without_success_or_feedback_nothing_moves_and_the_user_is_told() -> Non
     assert {m["loss"] for m in metrics} == {None}
 
 
+def test_the_user_is_told_if_room_is_what_is_missing() -> None:
+    built = parts(Toy(lambda text: 1.0), max_length=10)
+    with pytest.warns(UserWarning, match=r"16 teacher's prompts .* do not fit into the context of 10 tokens"):
+        list(SDPO(SDPOConfig(**{**SMALL, "steps": 10, "max_new_tokens": 5}), **built).train())
+
+
+@pytest.mark.parametrize("said", [None, 3, ["too odd"]])
+def test_feedback_that_is_no_text_is_refused_where_it_is_asked_for(said: Any) -> None:
+    config = {**SMALL, "steps": 1}
+    list(SDPO(SDPOConfig(**config), **parts(Toy(lambda text: 0.0, lambda text: said))).train())
+    with pytest.raises(CheckerFailed, match=r"task: gave the explanation .* give a str"):
+        list(
+            SDPO(SDPOConfig(**config, include_feedback=True), **parts(Toy(lambda text: 0.0, lambda text: said))).train()
+        )
+
+
+def test_long_feedback_is_cut_and_counted() -> None:
+    built = parts(Toy(lambda text: 0.0, lambda text: "too odd " * 100))
+    trainer = SDPO(SDPOConfig(**{**SMALL, "steps": 1}, include_feedback=True, max_feedback_chars=9), **built)
+    (metrics,) = trainer.train()
+    assert metrics["self_distillation/feedback_cut"] == 16
+    assert all(row["teacher_prompt"].count("too odd t\n") == 1 for row in trainer.last_rollouts())
+    (metrics,) = SDPO(SDPOConfig(**{**SMALL, "steps": 1}), **parts(Toy(often))).train()
+    assert metrics["self_distillation/feedback_cut"] == 0
+
+
+def test_a_step_in_half_precision() -> None:
+    built = parts(Toy(often))
+    built["model"].bfloat16()
+    before = [p.detach().clone() for p in built["model"].parameters()]
+    list(SDPO(SDPOConfig(**{**SMALL, "steps": 1}, lr=1e-2), **built).train())
+    assert any(not torch.equal(p, b) for p, b in zip(built["model"].parameters(), before, strict=True))
+    assert all(bool(p.isfinite().all()) for p in built["model"].parameters())
+
+
 def test_feedback_alone_teaches_where_no_group_succeeds() -> None:
     built = parts(Toy(lambda text: 0.0, lambda text: "too odd"))
     trainer = SDPO(SDPOConfig(**SMALL, lr=1e-2, include_feedback=True), **built)
@@ -433,6 +496,34 @@ def test_a_share_of_the_prompts_shows_what_a_teacher_would_see() -> None:
     assert 0.15 < kinds["feedback"] / 400 < 0.35
     assert hinted.examples("held_out") == task.examples("held_out")
     assert [e.prompt for e in Hinted(task, config, seed=3).examples("train")] == [e.prompt for e in shown]
+
+
+class Thinking:
+    """Demonstrations that think first."""
+
+    def examples(self, split: str) -> list[Example]:
+        return [Example(prompt=f"{n} =", answer="b", demonstration="<think>a</think>b") for n in range(4)]
+
+
+@pytest.mark.parametrize(("remove", "expected"), [(True, "b"), (False, "<think>a</think>b")])
+def test_hints_leave_thinking_out_as_a_teachers_demonstrations_do(remove: bool, expected: str) -> None:
+    task: Any = Thinking()
+    config = HintedSFTConfig(hints=1.0, remove_thinking=remove)
+    for plain, hinted in zip(task.examples("train"), Hinted(task, config, 0).examples("train"), strict=True):
+        assert hinted.prompt == f"{plain.prompt}{expected}\n{plain.prompt}"
+        assert hinted.demonstration == plain.demonstration
+
+
+def test_answers_can_be_imitated_where_demonstrations_show_something_else() -> None:
+    task = Sort(SortConfig(length=4, n_train=100, n_held_out=20))
+    assert any(not task.check(e, e.demonstration).correct for e in task.examples("train"))
+    config = HintedSFTConfig(imitate="answer", hints=0.5)
+    for plain, found in zip(task.examples("train"), Hinted(task, config, 0).examples("train"), strict=True):
+        assert found.demonstration == plain.answer
+        assert task.check(plain, found.demonstration).correct
+        assert found.prompt in (plain.prompt, f"{plain.prompt}{plain.answer}\n{plain.prompt}")
+    untouched = Hinted(task, HintedSFTConfig(hints=0.0), 0).examples("train")
+    assert all(a is b for a, b in zip(untouched, task.examples("train"), strict=True))  # with all that they hold
 
 
 def test_accuracy_is_that_of_prompts_without_hints() -> None:

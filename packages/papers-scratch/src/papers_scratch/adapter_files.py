@@ -56,9 +56,18 @@ class SavedAdapter:
         return self.records[name]
 
     def frame(self, name: str) -> tuple[Tensor, Tensor] | None:
-        """A and B of a layer if the file has them."""
-        keys = f"{name}.A", f"{name}.B"
-        return None if keys[0] not in self._frozen else (self._frozen[keys[0]], self._frozen[keys[1]])
+        """A and B of a layer if the file has them; AdapterFileError if it has one, or they are of another shape."""
+        a, b = (self._frozen.get(f"{name}.{part}") for part in "AB")
+        if a is None and b is None:
+            return None
+        (out_features, in_features), r = self.records[name].shape, self.records[name].r
+        for part, tensor, shape in (("A", a, (r, in_features)), ("B", b, (out_features, r))):
+            found = "missing" if tensor is None else tuple(tensor.shape)
+            if found != shape:
+                raise AdapterFileError(
+                    f"{self.directory / TENSOR_FILE}: {name}: frame {part} has shape {found}, expected {shape}"
+                )
+        return None if a is None or b is None else (a, b)
 
     def projections(self, name: str) -> Tensor | None:
         return self._frozen.get(f"{name}.P")
@@ -157,6 +166,9 @@ def read_adapter(directory: Path, *, method: str, config_class: type[Any]) -> tu
         tensors = safetensors.torch.load_file(path, device="cpu")
     except SafetensorError as error:
         raise AdapterFileError(f"{path}: not a safetensors file: {error}") from error
+    odd = [f"{key!r} ({tensor.dtype})" for key, tensor in tensors.items() if not tensor.is_floating_point()]
+    if odd:
+        raise AdapterFileError(f"{path}: holds {odd[0]}, expected floating-point numbers")
     broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise AdapterFileError(f"{path}: infinite or NaN values in {broken[0]!r}")

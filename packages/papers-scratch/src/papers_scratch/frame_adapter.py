@@ -20,7 +20,7 @@ from papers_scratch.config.frames import FrameConfig
 from papers_scratch.errors import AdapterFileError, AdapterNotice, AdapterTargetError
 from papers_scratch.fingerprint import tensor_sha256
 from papers_scratch.frame_layer import FrameLinear, merged_weight
-from papers_scratch.singular import CLOSE, Directions, fingerprint, leading_directions, same_fingerprint
+from papers_scratch.singular import CLOSE, Directions, fingerprint, has_fingerprint, leading_directions
 from papers_scratch.targets import choose_targets, weight_matrix
 
 
@@ -133,7 +133,7 @@ class FrameAdapter:
         if saved is None:
             return
         for name, layer in self.layers.items():
-            if not same_fingerprint(fingerprint(layer.A, layer.B), saved.record(name).frame):
+            if not has_fingerprint(layer.A, layer.B, saved.record(name).frame):
                 raise AdapterFileError(
                     f"{saved.directory}: {name}: this machine finds other singular directions in the same weight, in "
                     "which the saved numbers mean something else: save the adapter again with save_frames"

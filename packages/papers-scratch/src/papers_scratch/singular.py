@@ -16,7 +16,7 @@ from torch import Tensor
 CLOSE = 1e-3
 """Neighbouring singular values nearer than this share of the largest: their directions may rotate into each other."""
 TOLERANCE = 1e-3
-"""Fingerprints may differ by this much: rounding is about 1e-6, a flipped sign 2."""
+"""Fingerprints may differ by this share of a direction's length: rounding is about 1e-6, a flipped sign about 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,19 @@ def fingerprint(a: Tensor, b: Tensor) -> list[float]:
     return [float(value) for value in torch.cat(seen)]
 
 
-def same_fingerprint(found: list[float], expected: list[float]) -> bool:
-    """Equal within TOLERANCE of the largest number."""
+def has_fingerprint(a: Tensor, b: Tensor, expected: list[float]) -> bool:
+    """Whether a frame, A (r, in) and B (out, r), has the `expected` fingerprint.
+
+    Each number is held against the length of its own direction, so that a flip of a weak one shows beside a strong one;
+    a millionth of the longest is rounding.
+    """
+    found = fingerprint(a, b)
     if len(found) != len(expected):
         return False
-    largest = max(map(abs, expected), default=0.0)
-    return all(abs(f - e) <= TOLERANCE * largest for f, e in zip(found, expected, strict=True))
+    allowed: list[float] = []
+    for lengths in (a.detach().double().norm(dim=1), b.detach().double().norm(dim=0)):  # (r,) each
+        allowed += (TOLERANCE * lengths + 1e-6 * lengths.max()).tolist()
+    return all(abs(f - e) <= most for f, e, most in zip(found, expected, allowed, strict=True))
 
 
 def _probe(n: int) -> Tensor:

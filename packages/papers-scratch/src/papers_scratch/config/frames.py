@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from papers_scratch.config.checks import at_least, check_targets, one_of, option, positive, within
+from papers_scratch.config.checks import at_least, check_targets, one_of, option, positive, refuse, within
 
 TARGETS_HELP = "names or last parts of names of the linear layers to adapt; empty: all but the output head"
 
@@ -57,6 +57,10 @@ class TinyLoRAConfig(FrameConfig):
         within(self, 0, 2**62, "seed", why="a negative seed draws what another draws")
         one_of(self, "tying", "tiled", "structured", "peft")
         one_of(self, "projection", "normal", "unit", "basis")
+        if self.tying == "peft" and self.n_tie != 1:
+            refuse("n_tie", self.n_tie, "1 with tying peft", "its groups are those of weight_tying")
+        if self.tying != "peft" and self.weight_tying != 0:
+            refuse("weight_tying", self.weight_tying, "0 unless tying is peft", "n_tie says how many layers share")
 
     @property
     def scale(self) -> float:
@@ -72,7 +76,8 @@ class LoRAXSConfig(FrameConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 0, "init_std", "seed", why="it cannot be negative")
+        at_least(self, 0, "init_std", why="it cannot be negative")
+        within(self, 0, 2**62, "seed", why="a negative seed draws what another draws")
 
     @property
     def scale(self) -> float:

@@ -137,6 +137,9 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
 class HintedSFTConfig(RepromptConfig, SFTConfig):
     """Trainer `hinted-sft`: imitation in which some prompts show their solution, as a teacher's do."""
 
+    imitate: Literal["demonstration", "answer"] = option(
+        "demonstration", "what is imitated: demonstrations, or answers where a task's demonstrations show another"
+    )
     hints: float = option(0.5, "share of the demonstrations whose prompt shows a solution to read")
     feedback: float = option(0.0, "share of the demonstrations whose prompt shows what was said of a failed attempt")
 
@@ -144,5 +147,6 @@ class HintedSFTConfig(RepromptConfig, SFTConfig):
         super().__post_init__()
         self.check_templates()
         within(self, 0.0, 1.0, "hints", "feedback", why="it is a share")
+        one_of(self, "imitate", "demonstration", "answer")
         if self.hints + self.feedback > 1:
             refuse("feedback", self.feedback, f"at most 1 - hints ({1 - self.hints})", "both are shares of one whole")

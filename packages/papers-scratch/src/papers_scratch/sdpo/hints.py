@@ -15,7 +15,7 @@ from align_scratch.rollouts import Prompts
 from align_scratch.sft import SFT
 from align_scratch.tasks.problems import Example, hash_unit
 from papers_scratch.config.sdpo import HintedSFTConfig
-from papers_scratch.sdpo.reprompting import teacher_prompt
+from papers_scratch.sdpo.reprompting import as_demonstration, teacher_prompt
 
 
 class Hinted:
@@ -28,13 +28,16 @@ class Hinted:
 
     def _hinted(self, example: Any, other: Any, seed: int) -> Any:
         draw = hash_unit(example.prompt, f"hints {seed}")
+        wanted = example.answer if self.config.imitate == "answer" else example.demonstration
         solution = feedback = None
         if draw < self.config.hints:
-            solution = example.demonstration
+            solution = as_demonstration(self.config, wanted)
         elif draw < self.config.hints + self.config.feedback:
             feedback = self.task.check(example, other.demonstration).explanation.strip() or None
         prompt = teacher_prompt(self.config, example.prompt, solution=solution, feedback=feedback)
-        return Example(prompt=prompt, answer=example.answer, demonstration=example.demonstration)
+        if prompt == example.prompt and wanted == example.demonstration:
+            return example  # with all that its task knows of it besides
+        return Example(prompt=prompt, answer=example.answer, demonstration=wanted)
 
     def examples(self, split: str, /) -> Sequence[Any]:
         return self._train if split == "train" else self.task.examples(split)

@@ -5,7 +5,8 @@ say. Kinds: `ema`, phi <- (1 - tau) phi + tau theta after each rollout batch; `f
 `live`, the student's own; `trust_region`, (1 - tau) frozen + tau live, mixed in logits or in probabilities.
 
 Averaging v of TinyLoRA or R of LoRA-XS averages the change of the weights, which is linear in them. LoRA's is not: what
-is averaged there is A and B.
+is averaged there is A and B. The average is kept in fp32, also of half-precision weights: there a share of 0.05 of a
+small difference would round to nothing, and the teacher would stand still.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class Teacher:
         """`named`: what is trained of `model`, by name."""
         self.model, self.named, self.kind, self.rate, self.mix = model, named, kind, rate, mix
         self.weights = {} if kind == "live" else {name: p.detach().clone() for name, p in named.items()}
+        self.averages = {
+            name: weight.float() for name, weight in self.weights.items() if kind == "ema" and weight.itemsize < 4
+        }
+        """What `weights` are roundings of, where they are in half precision."""
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -66,7 +71,11 @@ class Teacher:
         """phi <- (1 - tau) phi + tau theta, for a moving average; nothing for the other kinds."""
         if self.kind == "ema":
             for name, weight in self.weights.items():
-                weight.lerp_(self.named[name].detach(), self.rate)
+                now = self.named[name].detach()
+                if name in self.averages:
+                    weight.copy_(self.averages[name].lerp_(now.float(), self.rate))
+                else:
+                    weight.lerp_(now, self.rate)
 
     @torch.no_grad()
     def distance(self) -> float:
@@ -75,11 +84,18 @@ class Teacher:
         return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: weight.clone() for name, weight in self.weights.items()}
+        return {name: weight.clone() for name, weight in (self.weights | self.averages).items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], /) -> None:
         """Raises ValueError if the state is that of other parameters."""
         if state.keys() != self.weights.keys():
             raise ValueError(f"teacher: the state has {len(state)} weights, but {len(self.weights)} are expected")
         for name, weight in self.weights.items():
+            if weight.shape != state[name].shape:
+                raise ValueError(
+                    f"teacher: {name} has shape {tuple(state[name].shape)} in the state, {tuple(weight.shape)} here"
+                )
+        for name, weight in self.weights.items():
             weight.copy_(state[name])
+            if name in self.averages:
+                self.averages[name].copy_(state[name])

@@ -15,9 +15,12 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from align_scratch.errors import CheckerFailed
+from align_scratch.protocols import Score
 from papers_scratch.config.sdpo import RepromptConfig, SDPOConfig
 
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -35,6 +38,8 @@ class Reprompt:
     feedback: bool = False
     """Whether feedback is shown."""
     feedback_available: bool = False
+    feedback_cut: bool = False
+    """Whether it is shown without its end, which is beyond `max_feedback_chars`."""
 
 
 def fill(template: str, **fields: str) -> str:
@@ -77,7 +82,7 @@ def choose_demonstrations(
         successes = [
             p * group_size + j
             for j, success in enumerate(group)
-            if success and _shown(config, texts[p * group_size + j])
+            if success and as_demonstration(config, texts[p * group_size + j])
         ]
         for j in range(group_size):
             own = p * group_size + j
@@ -87,6 +92,16 @@ def choose_demonstrations(
             else:
                 chosen.append(siblings[0] if config.demonstration == "first" else rng.choice(siblings))
     return chosen
+
+
+def feedback_on(config: SDPOConfig, score: Score) -> str:
+    """What the task says of a failure; empty if it is not asked. Raises CheckerFailed if that is no text."""
+    if score.correct or not config.include_feedback:
+        return ""
+    said: Any = score.explanation
+    if not isinstance(said, str):
+        raise CheckerFailed(f"task: gave the explanation {said!r:.40}, but feedback is shown as text: give a str")
+    return said
 
 
 def reprompt(
@@ -108,16 +123,24 @@ def reprompt(
         prompt, said = prompts[row // group_size], explanations[row].strip()
         available = config.include_feedback and bool(said)
         use = available and not (config.feedback_only_without_solution and demonstration is not None)
-        solution = None if demonstration is None else _shown(config, texts[demonstration])
+        solution = None if demonstration is None else as_demonstration(config, texts[demonstration])
         text = None
         if solution is not None or use:
             feedback = said[: config.max_feedback_chars] if use else None
             text = teacher_prompt(config, prompt, solution=solution, feedback=feedback)
-        found.append(Reprompt(text=text, demonstration=demonstration, feedback=use, feedback_available=available))
+        found.append(
+            Reprompt(
+                text=text,
+                demonstration=demonstration,
+                feedback=use,
+                feedback_available=available,
+                feedback_cut=use and len(said) > config.max_feedback_chars,
+            )
+        )
     return found
 
 
-def _shown(config: RepromptConfig, text: str) -> str | None:
+def as_demonstration(config: RepromptConfig, text: str) -> str | None:
     """A completion as a demonstration; None if there is nothing to show."""
     if config.remove_thinking:
         return strip_thinking(text)

@@ -47,7 +47,7 @@ from align_scratch.state import current_lr, update
 from inference_scratch.score import Sequences, pack
 from papers_scratch.config.sdpo import SDPOConfig
 from papers_scratch.sdpo.policy import Teacher
-from papers_scratch.sdpo.reprompting import Reprompt, reprompt
+from papers_scratch.sdpo.reprompting import Reprompt, feedback_on, reprompt
 from papers_scratch.sdpo.self_distillation import at_sampled_token, divergence, on_student_top_k, one_sided_weight
 
 MOST_LOGITS = 2**24  # numbers in the logits of one forward pass; beyond it a micro-batch is read in parts
@@ -100,7 +100,7 @@ class SDPO(PolicyTrainer):
             advantages = advantages.flatten().to(self.device, old.dtype)  # (N,)
             used = taught if config.policy_weight == config.kl_coef == 0 else self._judged(rollouts)
             updates = Updates(len(old), self.device)
-            said = torch.zeros(len(old), device=self.device)  # (N,): mean of log q - log p at the sampled tokens
+            said = old.new_zeros(len(old))  # (N,): mean of log q - log p at the sampled tokens
             self._last = self.step + 1, rollouts, said, updates
             self._shown = contexts
             sampled = perf_counter()
@@ -147,7 +147,7 @@ class SDPO(PolicyTrainer):
                 updates.done(loss, grad_norm)
             if minibatches:
                 self.teacher.update()  # phi <- (1 - tau) phi + tau theta, once a batch
-            self._count_inactive(bool(taught.any()))
+            self._count_inactive(bool(taught.any()), overflow)
 
             metrics = self._finish(rollouts, kl=kl, updates=updates, lr=lr, started=started, sampled=sampled)
             distilled, tokens = first_divergence.tolist()
@@ -165,7 +165,7 @@ class SDPO(PolicyTrainer):
             prompts=[example.prompt for example in rollouts.examples],
             texts=rollouts.completions,
             rewards=rollouts.rewards,
-            explanations=["" if score.correct else score.explanation for score in rollouts.scores],
+            explanations=[feedback_on(self.config, score) for score in rollouts.scores],
             rng=rng,
         )
 
@@ -246,14 +246,13 @@ class SDPO(PolicyTrainer):
             extra = extra + config.kl_coef * weighted_sum(kl_penalty(now, reference[rows], "k2"), real, share)
         return extra
 
-    def _count_inactive(self, active: bool) -> None:
+    def _count_inactive(self, active: bool, overflow: int) -> None:
         self.inactive = 0 if active else self.inactive + 1
         if self.inactive == PATIENCE:
-            warnings.warn(
-                f"sdpo: nothing to distil for {PATIENCE} steps: no group has a success to show, and there is no "
-                "feedback; warm-start the model, take an easier task, or lower success_threshold",
-                stacklevel=2,
-            )
+            why = "no group has a success to show, and there is no feedback; warm-start, or take easier problems"
+            if overflow:
+                why = f"{overflow} teacher's prompts do not fit into the context of {self.model.max_length} tokens"
+            warnings.warn(f"sdpo: nothing to distil for {PATIENCE} steps: {why}", stacklevel=2)
 
     # --- what a host asks for
 
@@ -287,7 +286,7 @@ def _as_rows(values: Tensor, real: Tensor) -> Tensor:
 def _describe(
     config: SDPOConfig, rollouts: Rollouts, contexts: Sequence[Reprompt], taught: Tensor, overflow: int
 ) -> Metrics:
-    """Shares of groups and completions, 0..1."""
+    """Shares of groups and completions, 0..1; how many had their feedback cut, or no room for it."""
     success = rollouts.rewards >= config.success_threshold  # (P, G)
     n = len(contexts)
     return {
@@ -295,6 +294,7 @@ def _describe(
         "self_distillation/success_sample_fraction": float(success.double().mean()),
         "self_distillation/feedback_available_fraction": sum(c.feedback_available for c in contexts) / n,
         "self_distillation/feedback_used_fraction": sum(c.feedback for c in contexts) / n,
+        "self_distillation/feedback_cut": sum(c.feedback_cut for c in contexts),
         "self_distillation/reprompt_sample_fraction": float(taught.double().mean()),
         "self_distillation/reprompt_overflow": overflow,
     }
