@@ -392,7 +392,7 @@ def test_without_success_or_feedback_nothing_moves_and_the_user_is_told() -> Non
 
 def test_the_user_is_told_if_room_is_what_is_missing() -> None:
     built = parts(Toy(lambda text: 1.0), max_length=10)
-    with pytest.warns(UserWarning, match=r"16 teacher's prompts .* do not fit into the context of 10 tokens"):
+    with pytest.warns(UserWarning, match=r"16 teacher's prompts do not fit into the context of 10 tokens"):
         list(SDPO(SDPOConfig(**{**SMALL, "steps": 10, "max_new_tokens": 5}), **built).train())
 
 
