@@ -1,7 +1,7 @@
 """How much of a model is trained: the number that papers on small adapters compare.
 
-`adapter_numbers` counts from shapes alone, so that a table of published models needs no weights: build the model under
-`torch.device("meta")`, or write the shapes down.
+`adapter_numbers` counts from shapes alone, so that a table of published models needs no weights: build a model of
+transformers under `torch.device("meta")`, or write the shapes down.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def count_trainable_params(model: nn.Module) -> ParameterCount:
 
 
 def adapted_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """(out, in) of each layer that adapters change by default, in the order of the model. Weights may be on `meta`."""
+    """(out, in) of each layer that adapters change by default, in the order of the model.
+
+    Weights may be on `meta` if the model says what its head is (`get_output_embeddings`); others are asked by running
+    them on one token.
+    """
     left_out = head_layers(model) | tied_layers(model)
     found = {}
     for name, layer in linear_layers(model).items():

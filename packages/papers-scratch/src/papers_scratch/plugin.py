@@ -119,3 +119,12 @@ def register_trainers(register: Any) -> None:
         smoke=_SMALL_GRPO,
         warm_start=_LONG_IMITATION,
     )
+
+
+@hookimpl
+def register_ablations(register: Any) -> None:
+    register(
+        "adapter-sweep",
+        "papers_scratch.ablations:ADAPTERS",
+        summary="how many numbers are enough on sort: 21 cells, by GRPO and by SFT, 3 seeds, one shared base a seed",
+    )
