@@ -160,6 +160,8 @@ def test_a_flipped_sign_is_refused(tmp_path: Path) -> None:
         (lambda d: d["config"].pop("alpha"), "damaged, or of another version"),
         (lambda d: d["modules"][0].pop("frame"), "damaged, or of another version"),
         (lambda d: d["modules"][0].update(frame=[float("nan")]), "fingerprint is not finite"),
+        (lambda d: d["modules"][0].update(frame=["1.0"]), "damaged, or of another version"),
+        (lambda d: d["modules"][0].update(frame=3), "damaged, or of another version"),
         (lambda d: d["modules"].pop(), "1 layers do not fit the model, first 'c': shape missing in the file"),
     ],
 )

@@ -309,6 +309,32 @@ def test_the_moving_average_of_v_is_that_of_the_change() -> None:
         torch.testing.assert_close(adapter.delta_weight(name), mean_delta[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("cls", "config"), [(TinyLoRA, TinyLoRAConfig(u=2)), (LoRAXS, LoRAXSConfig())])
+def test_a_layer_that_stands_in_two_places_is_adapted_in_both(cls: Any, config: Any) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.between = nn.Linear(8, 8), nn.Linear(8, 8)
+            self.again = self.first
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.between(self.first(x))
+            return self.again(x)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    model, x = Twice(), torch.randn(5, 8)
+    adapter = cls(config)
+    adapter.wrap(model)
+    with torch.no_grad():
+        for parameter in adapter.trainable_parameters().values():
+            parameter.normal_()
+    assert list(adapter.layers) == ["first", "between"]
+    assert model.again is model.first
+    expected = model(x)
+    adapter.merge()
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_gpt2_layers_that_store_their_weight_the_other_way_round() -> None:
     transformers = pytest.importorskip("transformers", reason="Conv1D is a layer of transformers")
     torch.manual_seed(0)

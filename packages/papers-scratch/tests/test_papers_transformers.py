@@ -156,6 +156,20 @@ def test_a_sliding_window_limits_the_length(tmp_path: Path) -> None:
     assert torch.allclose(rest[0], model(ids[:1])[0, 8:], atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama"])
+def test_padding_behind_a_row_that_is_nearly_full_is_at_no_position_that_there_is_not(architecture: str) -> None:
+    torch.manual_seed(0)
+    sizes = TransformersConfig(architecture=architecture, n_layer=1, n_head=2, n_embd=16, max_length=12)
+    model = TransformersLM(sizes, vocab_size=20).eval()
+    ids = torch.randint(0, 20, (2, 12))
+    cache = model.new_cache(2, 12)
+    model(ids[:, :10], lengths=torch.tensor([10, 2]), cache=cache)
+    new = torch.stack((torch.nn.functional.pad(ids[0, 10:11], (0, 4)), ids[1, 2:7]))  # (2, 5)
+    found = model(new, lengths=torch.tensor([1, 5]), cache=cache)
+    assert torch.allclose(found[0, 0], model(ids)[0, 10], atol=1e-5)
+    assert torch.allclose(found[1], model(ids)[1, 2:7], atol=1e-5)
+
+
 def test_forgotten_slots_are_given_back() -> None:
     model = make("llama")
     cache = model.new_cache(2, 40)

@@ -152,6 +152,8 @@ def read_adapter(directory: Path, *, method: str, config_class: type[Any]) -> tu
             raise ValueError(f"options {sorted(options.keys() ^ known)}")
         records = [ModuleRecord(**{**record, "shape": tuple(record["shape"])}) for record in description["modules"]]
         sha256 = str(description["adapter_sha256"])
+        if not all(math.isfinite(number) for record in records for number in record.frame):
+            raise AdapterFileError(f"{path}: damaged: a fingerprint is not finite")
     except AdapterFileError:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -172,8 +174,6 @@ def read_adapter(directory: Path, *, method: str, config_class: type[Any]) -> tu
     broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise AdapterFileError(f"{path}: infinite or NaN values in {broken[0]!r}")
-    if not all(math.isfinite(number) for record in records for number in record.frame):
-        raise AdapterFileError(f"{directory / JSON_FILE}: damaged: a fingerprint is not finite")
     values = {key.removeprefix(VALUES): t for key, t in tensors.items() if key.startswith(VALUES)}
     frozen = {key.removeprefix(FROZEN): t for key, t in tensors.items() if key.startswith(FROZEN)}
     return SavedAdapter(directory, records, values, frozen), config

@@ -90,8 +90,11 @@ class FrameAdapter:
             parameter.requires_grad_(False)
         for name, layer in self.layers.items():
             layer.train(bases[name].training)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer)
+        made = {id(bases[name]): layer for name, layer in self.layers.items()}
+        for place, module in list(model.named_modules(remove_duplicate=False)):  # a layer may stand in several
+            if id(module) in made:
+                parent, _, child = place.rpartition(".")
+                setattr(model.get_submodule(parent), child, made[id(module)])
         self._records = [
             ModuleRecord(
                 name=name,

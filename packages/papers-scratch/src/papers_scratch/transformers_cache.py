@@ -63,7 +63,8 @@ class RaggedCache:
         valid = torch.cat((self.valid, added.expand(self._rows, count)), 1)  # (B, S)
         self._check_room(int(valid.sum(1).max()))
         self._set(valid)
-        return self._valid, positions
+        # Padding behind a long row would be at positions that the model does not have.
+        return self._valid, positions.clamp(max=self.max_length - 1)
 
     def select(self, rows: Tensor, /) -> RaggedCache:
         """A new cache of `rows` (N,): dropped, repeated or reordered. Shares no memory with this one."""
