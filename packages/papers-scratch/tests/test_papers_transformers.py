@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
@@ -247,6 +248,16 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path, monkeypatch
     raw = (damaged / "model.safetensors").read_bytes()
     (damaged / "model.safetensors").write_bytes(raw[: len(raw) // 2])
     assert open_at(damaged).startswith("5 ")
+    for architecture, lost in (
+        ("llama", "model.layers.0.mlp.down_proj.weight"),
+        ("gpt2", "transformer.h.0.mlp.c_fc.weight"),
+    ):
+        partial = tmp_path / f"partial-{architecture}"
+        make(architecture).save(partial)
+        tensors = safetensors.torch.load_file(partial / "model.safetensors")
+        del tensors[lost]
+        safetensors.torch.save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        assert open_at(partial).startswith(f"5 {partial}: has no {lost}")
     unknown = tmp_path / "unknown"
     shutil.copytree(good, unknown)
     settings = json.loads((unknown / "config.json").read_text())

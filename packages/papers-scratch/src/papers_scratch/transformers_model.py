@@ -179,15 +179,17 @@ def _read(config: TransformersConfig) -> Any:
     path = _directory(config)
     if not (path / "config.json").is_file():
         raise ModelFileError(f"{path}: has no config.json, so this is no saved transformers model")
+    read: Any = transformers.AutoModelForCausalLM.from_pretrained
     try:
         with _quiet():
-            return transformers.AutoModelForCausalLM.from_pretrained(
+            model, found = read(
                 str(path),
                 dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
                 attn_implementation=_attention(config),
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
     except OSError as error:
         raise ModelFileError(f"{path}: {_first_line(error)}") from error
@@ -197,6 +199,11 @@ def _read(config: TransformersConfig) -> Any:
         if type(error).__module__.startswith("safetensors"):
             raise ModelFileError(f"{path}: a damaged safetensors file: {_first_line(error)}") from error
         raise
+    lost = sorted(found["missing_keys"])
+    if lost:  # transformers makes them up and goes on
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ModelFileError(f"{path}: has no {lost[0]}{more}, so this is no whole {type(model).__name__}")
+    return model
 
 
 def _directory(config: TransformersConfig) -> Path:
