@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from papers_scratch.config.frames import LoRAXSConfig, TinyLoRAConfig
+from papers_scratch.config.lora import LoRAConfig
+from papers_scratch.config.peft_tinylora import PeftTinyLoRAConfig
 from papers_scratch.errors import AdapterNotice
 from papers_scratch.frame_layer import FrameLinear
+from papers_scratch.lora import LoRA
 from papers_scratch.lora_xs import LoRAXS
+from papers_scratch.peft_tinylora import PeftTinyLoRA
 from papers_scratch.projections import projections
 from papers_scratch.singular import fingerprint, has_fingerprint, leading_directions
 from papers_scratch.tinylora import TinyLoRA
@@ -309,7 +313,15 @@ def test_the_moving_average_of_v_is_that_of_the_change() -> None:
         torch.testing.assert_close(adapter.delta_weight(name), mean_delta[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("cls", "config"), [(TinyLoRA, TinyLoRAConfig(u=2)), (LoRAXS, LoRAXSConfig())])
+@pytest.mark.parametrize(
+    ("cls", "config"),
+    [
+        (TinyLoRA, TinyLoRAConfig(u=2)),
+        (LoRAXS, LoRAXSConfig()),
+        (LoRA, LoRAConfig(r=2)),
+        (PeftTinyLoRA, PeftTinyLoRAConfig(r=2, u=2)),
+    ],
+)
 def test_a_layer_that_stands_in_two_places_is_adapted_in_both(cls: Any, config: Any) -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

@@ -93,6 +93,8 @@ class PeftAdapter:
             self._saved.check_tensors(self._file_shapes({name: (out, inner) for name, (out, inner) in shapes.items()}))
 
         modes = {name: model.get_submodule(name).training for name in targets}
+        owner = {id(model.get_submodule(name)): name for name in targets}
+        places = [(p, owner[id(m)]) for p, m in model.named_modules(remove_duplicate=False) if id(m) in owner]
         others = {name for name, _ in model.named_modules()} - set(targets)
         bare_others = {name.removeprefix(self._prefix) for name in others}
         self._file_targets = peft_targets([name.removeprefix(self._prefix) for name in targets], bare_others)
@@ -106,6 +108,9 @@ class PeftAdapter:
         self._peft_config = peft_config
         self._base_sha256 = base_sha256
         self.layers = {name: model.get_submodule(name) for name in targets}
+        for place, name in places:  # PEFT changes a layer only in the first of the places where it stands
+            parent, _, child = place.rpartition(".")
+            setattr(model.get_submodule(parent), child, self.layers[name])
         adapted = [name for name, module in model.named_modules() if isinstance(module, self.layer_class)]
         if adapted != targets:
             raise RuntimeError(f"peft adapted {adapted} where {targets} was asked for")
