@@ -84,6 +84,15 @@ def chart(curves: Mapping[tuple[int, float], Sequence[Mapping[str, float]]]) -> 
     return drawn
 
 
+def write(out: Path, accuracies: Sequence[float], curves: Mapping[tuple[int, float], Sequence[Any]]) -> None:
+    """What is known so far: a run that is cut off keeps its finished seeds."""
+    out.mkdir(parents=True, exist_ok=True)
+    named = {f"seed {seed}, kl_coef {coefficient}": curve for (seed, coefficient), curve in curves.items()}
+    text = json.dumps({"accuracies": accuracies, "curves": named}, indent=1) + "\n"
+    (out / "reward_over_optimisation.json").write_text(text, encoding="utf-8")
+    chart(curves).render_to_file(str(out / "reward_over_optimisation.svg"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -98,6 +107,8 @@ def main() -> int:
             accuracies.append(accuracy)
             print(f"seed {seed}: reward model right on {accuracy:.3f} of held-out pairs", flush=True)
             curves |= {(seed, coefficient): curve for coefficient, curve in found.items()}
+            if args.out:
+                write(args.out, accuracies, curves)
     print("\n| kl_coef | most gold (at KL, proxy) | gold at the end (KL, proxy) |\n|---|---|---|")
     for coefficient in KL_COEFS:
         mine = [curve for (_, of), curve in curves.items() if of == coefficient]
@@ -107,12 +118,6 @@ def main() -> int:
             spread = f"{min(p['gold'] for p in points):.2f} to {max(p['gold'] for p in points):.2f}"
             cells.append(f"{gold:.3f}, {spread} ({kl:.1f}, {proxy:.2f})")
         print(f"| {coefficient} | {cells[0]} | {cells[1]} |")
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        named = {f"seed {seed}, kl_coef {coefficient}": curve for (seed, coefficient), curve in curves.items()}
-        text = json.dumps({"accuracies": accuracies, "curves": named}, indent=1) + "\n"
-        (args.out / "reward_over_optimisation.json").write_text(text, encoding="utf-8")
-        chart(curves).render_to_file(str(args.out / "reward_over_optimisation.svg"))
     low = [accuracy for accuracy in accuracies if accuracy < LEAST_ACCURACY]
     print(f"\nreward models below {LEAST_ACCURACY} on held-out pairs: {len(low)}")
     return 1 if low else 0
