@@ -85,7 +85,8 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
     )
 
     teacher: Literal["ema", "trust_region", "frozen", "live"] = option(
-        "ema", "ema = moving average of the policy, trust_region = start mixed with it, frozen = start, live = itself"
+        "frozen",
+        "ema = moving average of the policy, trust_region = start mixed with it, frozen = start, live = itself",
     )
     teacher_update_rate: float = option(0.05, "the policy's share: in each update (ema) or in the mix (trust_region)")
     mix: Literal["logit", "prob"] = option("logit", "teacher trust_region: what is mixed, logits or probabilities")
