@@ -28,7 +28,7 @@ import pygal
 from align_scratch.reward_probes import best_against_kl, training_curve
 
 LEAST_ACCURACY = 0.97  # of the reward model on held-out pairs
-KL_COEFS = (0.0, 0.05, 0.3)
+KL_COEFS = (0.001, 0.05, 0.3)  # at 0 PPO asks no reference, and so knows no divergence of whole completions
 SMOOTH = 5  # steps that a point of a curve is the mean of
 
 
