@@ -120,7 +120,7 @@ def test_prompts_alone_cannot_be_marked_or_imitated(tmp_path: Path, parts: Any) 
 
 def test_conversations(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    records = [{"messages": [*talk, {"role": "user", "content": f"{i}"}, *talk[1:]]} for i in range(9)]
+    records = [{"messages": [{"role": "user", "content": f"{i}"}, talk[1], *talk]} for i in range(9)]
     task = File(FileConfig(path=write(tmp_path / "d.jsonl", records)))
     assert task.template == "chat"
     example = task.examples("train")[0]
@@ -135,7 +135,7 @@ def test_conversations(tmp_path: Path) -> None:
 def test_assistant_only_learns_every_reply_and_otherwise_the_last(tmp_path: Path) -> None:
     reply = {"role": "assistant", "content": "bcd"}
     records = [
-        {"messages": [{"role": "user", "content": "a"}, reply, {"role": "user", "content": f"{i}"}, reply]}
+        {"messages": [{"role": "user", "content": f"{i}"}, reply, {"role": "user", "content": "a"}, reply]}
         for i in range(9)
     ]
     examples = File(FileConfig(path=write(tmp_path / "d.jsonl", records))).examples("train")
@@ -362,7 +362,8 @@ def test_the_hub_out_of_reach(monkeypatch: Any) -> None:
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=offline))
     with pytest.raises(
-        NotAvailable, match=r"openai/gsm8k/main/train-.*parquet is neither in the cache .*no route to ho"
+        NotAvailable,
+        match=r"openai/gsm8k/main/train-.*parquet of revision \w+ is neither in the cache .*no route to ho",
     ):
         GSM8K(GSM8KConfig())
 
@@ -372,7 +373,7 @@ def test_the_hub_in_reach(tmp_path: Path, monkeypatch: Any) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    def fetch(*, repo_id: str, filename: str, repo_type: str) -> str:
+    def fetch(*, repo_id: str, filename: str, repo_type: str, revision: str) -> str:
         assert (repo_id, repo_type) == ("openai/gsm8k", "dataset")
         path = tmp_path / filename.replace("/", "-")
         rows = gsm(9) if "train" in filename else gsm(4, 20)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from align_scratch.demonstrations import encode_rows, fit_rows
 from align_scratch.errors import DataError, DoesNotFit
 from align_scratch.labels import (
-    Labelled,
+    TokenBatch,
     collate,
     cut_row,
     make_row,
@@ -98,7 +98,7 @@ class Bytes:
         return [bytes(i - 1 for i in row if i).decode() for row in rows]
 
 
-def sum_of_terms(model: Any, batch: Labelled) -> torch.Tensor:
+def sum_of_terms(model: Any, batch: TokenBatch) -> torch.Tensor:
     return labelled_loss(model, batch, torch.ones(batch.ids.shape))[0]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from align_scratch.config.sft import SFTConfig
 from align_scratch.errors import DoesNotFit
-from align_scratch.labels import Row
+from align_scratch.labels import TokenRow
 from align_scratch.packing import WASTE, best_fit_decreasing, buckets, keeps_segments_apart, share_rows
 from align_scratch.sft import SFT
 from align_scratch.tasks.problems import Example, Score
@@ -48,9 +48,13 @@ def test_best_fit_decreasing_by_hand() -> None:
 
 
 def test_rows_share_without_touching_each_others_targets() -> None:
-    rows = [Row([1, 2, 3], [2, 3, 0], ((1, 3),)), Row([4, 5], [5, 0], ((0, 2),)), Row([6], [0], ((0, 1),))]
+    rows = [
+        TokenRow([1, 2, 3], [2, 3, 0], ((1, 3),)),
+        TokenRow([4, 5], [5, 0], ((0, 2),)),
+        TokenRow([6], [0], ((0, 1),)),
+    ]
     joined, segments = share_rows(rows, [[0, 2], [1]])
-    assert joined == [Row([1, 2, 3, 6], [2, 3, 0, 0], ((1, 3), (3, 4))), Row([4, 5], [5, 0], ((0, 2),))]
+    assert joined == [TokenRow([1, 2, 3, 6], [2, 3, 0, 0], ((1, 3), (3, 4))), TokenRow([4, 5], [5, 0], ((0, 2),))]
     assert segments.tolist() == [[0, 0, 0, 2], [1, 1, -1, -1]]
 
 

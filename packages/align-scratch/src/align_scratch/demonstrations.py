@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from align_scratch.errors import DataError, DoesNotFit
-from align_scratch.labels import Row, cut_row, make_row
+from align_scratch.labels import TokenRow, cut_row, make_row
 from align_scratch.protocols import Example, Task, Tokenizer
 
 _SHOWN = 40  # characters of a prompt that a message quotes
@@ -14,7 +14,7 @@ _SHOWN = 40  # characters of a prompt that a message quotes
 
 def encode_rows(
     tokenizer: Tokenizer, examples: Sequence[Example], *, assistant_only: bool = False, everything: bool = False
-) -> list[Row]:
+) -> list[TokenRow]:
     """One row an example: what is read, what is learned, the end mark.
 
     assistant_only: every reply of an example with `pieces` (runs of text, of which replies are told apart) is learned,
@@ -45,8 +45,8 @@ def _quoted(example: Example) -> str:
 
 
 def fit_rows(
-    rows: Sequence[Row], examples: Sequence[Any], limit: int | None, too_long: str
-) -> tuple[list[Row], list[Any]]:
+    rows: Sequence[TokenRow], examples: Sequence[Any], limit: int | None, too_long: str
+) -> tuple[list[TokenRow], list[Any]]:
     """The rows that are learned, and their examples, under a `limit` of ids a row.
 
     too_long "skip": longer rows are left out; "cut": they lose their end, and are left out if nothing learned is left.

@@ -21,7 +21,7 @@ from inference_scratch.padding import pad_right
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """Position t reads `reads[t]` and should predict `predicts[t]`; learned are the positions in `spans`."""
 
     reads: list[int]
@@ -39,7 +39,7 @@ class Row:
         return len(self.reads) + 1
 
 
-def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *, everything: bool = False) -> Row:
+def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *, everything: bool = False) -> TokenRow:
     """Runs of ids, each learned or only read, and the `end` mark behind the last: one row.
 
     A learned run teaches its ids and then the end mark; two with nothing between them are one. everything: every id but
@@ -48,7 +48,7 @@ def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *
     ids = [i for piece, _ in pieces for i in piece] + list(end)
     reads, predicts = ids[:-1], ids[1:]
     if everything:
-        return Row(reads, predicts, ((0, len(reads)),) if reads else ())
+        return TokenRow(reads, predicts, ((0, len(reads)),) if reads else ())
     spans = []
     stop = 0
     for learned, run in groupby((piece for piece in pieces if piece[0]), key=lambda piece: piece[1]):
@@ -61,18 +61,18 @@ def make_row(pieces: Sequence[tuple[Sequence[int], bool]], end: Sequence[int], *
         span = max(start - 1, 0), stop if end else stop - 1
         if span[0] < span[1]:
             spans.append(span)
-    return Row(reads, predicts, tuple(spans))
+    return TokenRow(reads, predicts, tuple(spans))
 
 
-def cut_row(row: Row, max_length: int) -> Row:
+def cut_row(row: TokenRow, max_length: int) -> TokenRow:
     """The row's first `max_length` ids; what is learned behind them is lost, the end mark first."""
     last = max_length - 1
     spans = tuple((start, min(stop, last)) for start, stop in row.spans if start < last)
-    return Row(row.reads[:last], row.predicts[:last], spans)
+    return TokenRow(row.reads[:last], row.predicts[:last], spans)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class TokenBatch:
     """N rows, padded on the right to T positions. What is real is said by `lengths` and `mask`, never by ids."""
 
     ids: Tensor
@@ -84,21 +84,21 @@ class Labelled:
     mask: Tensor
     """(N, T) bool, which positions are learned."""
 
-    def select(self, rows: Tensor) -> Labelled:
+    def select(self, rows: Tensor) -> TokenBatch:
         """The given rows (M,), as wide as before."""
-        return Labelled(
+        return TokenBatch(
             ids=self.ids[rows], lengths=self.lengths[rows], targets=self.targets[rows], mask=self.mask[rows]
         )
 
-    def trimmed(self) -> Labelled:
+    def trimmed(self) -> TokenBatch:
         """The same rows without the columns that are padding in all of them."""
         width = int(self.lengths.max())
-        return Labelled(
+        return TokenBatch(
             ids=self.ids[:, :width], lengths=self.lengths, targets=self.targets[:, :width], mask=self.mask[:, :width]
         )
 
 
-def collate(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Labelled:
+def collate(rows: Sequence[TokenRow], *, device: torch.device | str = "cpu") -> TokenBatch:
     """Rows as tensors."""
     ids, lengths = pad_right([row.reads for row in rows])  # (N, T)
     targets, _ = pad_right([row.predicts for row in rows])  # (N, T)
@@ -106,7 +106,7 @@ def collate(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Label
     for i, row in enumerate(rows):
         for start, stop in row.spans:
             mask[i, start:stop] = True
-    return Labelled(
+    return TokenBatch(
         ids=ids.to(device),
         lengths=torch.tensor(lengths, device=device),
         targets=targets.to(device),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_scratch.labels import Labelled, Row
+from align_scratch.labels import TokenBatch, TokenRow
 
 WASTE = 1 / 8
 """Share of a bucket's positions that may be padding."""
@@ -68,12 +68,12 @@ def keeps_segments_apart(model: Any) -> bool:
     return "segments" in inspect.signature(model.features).parameters
 
 
-def share_rows(rows: Sequence[Row], packed: Sequence[Sequence[int]]) -> tuple[list[Row], Tensor]:
+def share_rows(rows: Sequence[TokenRow], packed: Sequence[Sequence[int]]) -> tuple[list[TokenRow], Tensor]:
     """The rows of each group joined into one, and which of `rows` each position comes from: (B, T) int64, -1 if none.
 
     These numbers are the `segments`. What a position reads and predicts is as it was: no target lies in another row.
     """
-    joined: list[Row] = []
+    joined: list[TokenRow] = []
     segments: list[list[int]] = []
     for group in packed:
         reads: list[int] = []
@@ -86,13 +86,13 @@ def share_rows(rows: Sequence[Row], packed: Sequence[Sequence[int]]) -> tuple[li
             reads += rows[item].reads
             predicts += rows[item].predicts
             belongs += [item] * len(rows[item].reads)
-        joined.append(Row(reads, predicts, tuple(spans)))
+        joined.append(TokenRow(reads, predicts, tuple(spans)))
         segments.append(belongs)
     width = max(map(len, segments))
     return joined, torch.tensor([[*belongs, *[-1] * (width - len(belongs))] for belongs in segments])
 
 
-def padding_share(parts: Sequence[Labelled]) -> float:
+def padding_share(parts: Sequence[TokenBatch]) -> float:
     """Share of the positions that are read in vain."""
     real = sum(int(part.lengths.sum()) for part in parts)
     return 1 - real / sum(part.ids.numel() for part in parts)

@@ -29,7 +29,7 @@ from align_scratch.curriculum import batches
 from align_scratch.demonstrations import Fitting, encode_rows, fit_rows
 from align_scratch.errors import DoesNotFit
 from align_scratch.evaluation import Evaluation
-from align_scratch.labels import Labelled, Row, collate
+from align_scratch.labels import TokenBatch, TokenRow, collate
 from align_scratch.losses import split
 from align_scratch.noise import embedding_noise, find_embedding, noisy
 from align_scratch.packing import best_fit_decreasing, buckets, keeps_segments_apart, padding_share, share_rows
@@ -63,7 +63,7 @@ def completion_loss(model: Model, rows: Sequences) -> tuple[Tensor, int]:
 class MicroBatch:
     """What goes through the model at once."""
 
-    rows: Labelled
+    rows: TokenBatch
     weights: Tensor
     """(N, T), of each position's term in the loss of the whole step."""
     noise: Tensor | None = None
@@ -197,13 +197,13 @@ class SFT:
                 "time/generation": perf_counter() - trained,
             }
 
-    def _batch(self, step: int) -> list[Row]:
+    def _batch(self, step: int) -> list[TokenRow]:
         """The rows of step 0, 1, ...; the last step of the last epoch may have fewer."""
         size = self.config.batch_size
         left = min(size, self.total - step * size)
         return [self.rows[number] for number in self.batches[step][: int(left)]]
 
-    def _micro_batches(self, rows: Sequence[Row]) -> list[MicroBatch]:
+    def _micro_batches(self, rows: Sequence[TokenRow]) -> list[MicroBatch]:
         """The step's rows, cut to fit into memory. The weights are those of the whole step, whatever the cut."""
         config = self.config
         counts = torch.tensor([row.learned for row in rows], device=self.device)
@@ -237,7 +237,7 @@ class SFT:
             )
         return parts
 
-    def _shared_rows(self, rows: Sequence[Row], weights: Tensor) -> list[MicroBatch]:
+    def _shared_rows(self, rows: Sequence[TokenRow], weights: Tensor) -> list[MicroBatch]:
         lengths = [len(row.reads) for row in rows]
         capacity = self.limit - 1 if self.limit is not None else max(len(row.reads) for row in self.rows)
         joined, segments = share_rows(rows, best_fit_decreasing(lengths, capacity))  # (B, T)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from align_scratch.labels import Labelled
+from align_scratch.labels import TokenBatch
 from align_scratch.protocols import Model
 from align_scratch.scoring import chunk_tokens
 from inference_scratch.score import entropy
@@ -52,7 +52,7 @@ def _terms(log_probs: Tensor, targets: Tensor, loss_type: str, label_smoothing: 
 
 def labelled_loss(
     model: Model,
-    batch: Labelled,
+    batch: TokenBatch,
     weights: Tensor,
     *,
     loss_type: str = "nll",

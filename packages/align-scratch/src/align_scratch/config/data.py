@@ -16,7 +16,9 @@ class FileConfig:
 
     path: str | None = option(None, ".jsonl, .txt (also .gz) or .parquet file; none = 200 sums with pairs, built in")
     held_out_path: str | None = option(None, "a file of its own to hold out; none = a share of the first")
-    held_out: float = option(0.1, "share of the prompts kept out of training, chosen by their hash")
+    held_out: float | None = option(
+        None, "share of the prompts kept out of training, chosen by their hash; none = 0.1, or held_out_path"
+    )
     template: Literal["auto", "chat", "alpaca", "qa", "r1_zero", "question_only", "plain"] = option(
         "auto", "how prompts are put; auto = chat for lists of messages, plain for text"
     )
@@ -28,7 +30,7 @@ class FileConfig:
     max_rows: int | None = option(None, "rows read from each file, at most; none = all")
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.held_out <= 0.5:
+        if self.held_out is not None and not 0.0 < self.held_out <= 0.5:
             refuse("held_out", self.held_out, "above 0 and at most 0.5", "something is judged, and most is learned")
         one_of(self, "template", "auto", *TEMPLATES)
         one_of(self, "checker", "auto", "exact", "numeric", "boxed", "choice", "pattern", "r1_zero", "question_only")
@@ -38,6 +40,8 @@ class FileConfig:
             refuse("pattern", self.pattern, "given with checker=pattern, and only then", "nothing else reads it")
         if self.held_out_path is not None and self.path is None:
             refuse("held_out_path", self.held_out_path, "none without path", "it is held out from that file")
+        if self.held_out_path is not None and self.held_out is not None:
+            refuse("held_out", self.held_out, "none with held_out_path", "that file is what is held out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,12 @@ class GSM8KConfig:
     """Task `gsm8k`."""
 
     path: str | None = option(None, "a file, or a directory with train and test files; none = as `source` says")
-    source: Literal["hub", "sample"] = option("hub", "without path: openai/gsm8k, or a sample written for this package")
+    source: Literal["hub", "sample"] | None = option(
+        None, "without path: openai/gsm8k from the hub (none), or a sample written for this package"
+    )
+    revision: str | None = option(
+        None, "of the hub's data: a commit, tag or branch; none = the commit that this package was written against"
+    )
     template: Literal["chat", "alpaca", "qa", "r1_zero", "question_only", "plain"] = option(
         "qa", "how questions are put, and with it where the answer must stand"
     )
@@ -53,7 +62,13 @@ class GSM8KConfig:
     n_held_out: int | None = option(None, "held-out problems, at most; none = all")
 
     def __post_init__(self) -> None:
-        one_of(self, "source", "hub", "sample")
+        if self.source is not None:
+            one_of(self, "source", "hub", "sample")
+        if self.path is not None and self.source is not None:
+            refuse("source", self.source, "none with path", "the problems come from there")
+        if self.revision is not None and (self.path is not None or self.source == "sample" or not self.revision):
+            refuse("revision", self.revision, "a commit, tag or branch of the hub's data, and none without the hub",
+                   "nothing else has revisions")  # fmt: skip
         one_of(self, "template", *TEMPLATES)
         at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
 

@@ -230,16 +230,25 @@ def _sides(values: Mapping[str, Any]) -> tuple[tuple[Message, ...], str, str]:
 
 
 def _transcript(values: Mapping[str, Any], name: str) -> tuple[Message, ...]:
-    """Messages of a text like HH-RLHF's: `Human:` and `Assistant:` in turn, with an empty line before each."""
-    opening, *turns = _TURN.split(_text(values, name).strip())
-    if opening or not turns:
+    messages = transcript(_text(values, name))
+    if not messages:
         raise _Fault(
             "transcript",
             f"without `prompt`, `{name}` must be a list of messages, or a text of `Human:` and `Assistant:`",
         )
+    return tuple(Message(m.role, _sound(m.content, f"a turn of `{name}`")) for m in messages)
+
+
+def transcript(text: str) -> tuple[Message, ...]:
+    """Messages of a text like HH-RLHF's: `Human:` and `Assistant:` in turn, with an empty line before each.
+
+    Empty if the text is none. The last turn may be empty, for someone to fill in.
+    """
+    opening, *turns = _TURN.split(text.strip())
+    if opening:
+        return ()
     roles = ("user" if who == "Human" else "assistant" for who in turns[::2])
-    texts = (_sound(text.strip(), f"a turn of `{name}`") for text in turns[1::2])
-    return tuple(Message(role, text) for role, text in zip(roles, texts, strict=True))
+    return tuple(Message(role, said.strip()) for role, said in zip(roles, turns[1::2], strict=True))
 
 
 def _messages(value: Any, name: str) -> tuple[Message, ...]:

@@ -2,7 +2,8 @@
 
 What the file has decides what the task offers: texts, problems with a checker, preference pairs, labelled completions
 (`records/fields.py` lists the fields). Which side a prompt is on is decided by its hash alone, so that a file may grow
-without a held-out prompt ever having been trained on; rows of one prompt stand on one side.
+without a held-out prompt ever having been trained on; rows of one prompt stand on one side, and so do conversations
+that begin with one question, of which data such as HH-RLHF has many: each a piece of the next.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 
 from align_scratch.config.data import FileConfig
 from align_scratch.errors import DataError
-from align_scratch.records.fields import Message, Row, read_rows
+from align_scratch.records.fields import Message, Row, read_rows, transcript
 from align_scratch.rewards.graders import grader
 from align_scratch.tasks.problems import hash_unit
 from align_scratch.tasks.rows import RowTask
 
 BUILT_IN = "built-in sums"
+HELD_OUT = 0.1
+"""Share of the prompts that is held out unless told otherwise."""
 
 
 class File(RowTask):
@@ -44,7 +47,7 @@ class File(RowTask):
                 raise DataError(f"{source}: every prompt is in {config.held_out_path}, too: none is left to train on")
             self.shared = len(rows) - len(sides["train"])
         else:
-            sides = split_by_hash(rows, config.held_out, source)
+            sides = split_by_hash(rows, HELD_OUT if config.held_out is None else config.held_out, source)
         checker = grader(_checker(config, rows[0]), pattern=config.pattern)
         super().__init__(sides, template=config.template, checker=checker, source=source)
         self.lesson = self._lesson()
@@ -89,11 +92,15 @@ def _offer(row: Row) -> str:
 
 
 def identity(row: Row) -> str:
-    """What two rows have in common that must not stand on different sides: the prompt, or the text, but for the white
-    space around it."""
+    """What two rows have in common that must not stand on different sides: the text, or the prompt up to its first
+    question, but for the white space around it. A prompt that is a transcript like HH-RLHF's counts as its messages."""
     if row.text is not None:
         return row.text.strip()
-    return "\0".join(f"{message.role}\0{message.content.strip()}" for message in row.context)
+    messages = row.context
+    if len(messages) == 1:
+        messages = transcript(messages[0].content) or messages
+    first = next((at for at, message in enumerate(messages) if message.role == "user"), len(messages))
+    return "\0".join(f"{message.role}\0{message.content.strip()}" for message in messages[: first + 1])
 
 
 def split_by_hash(rows: Sequence[Row], share: float, source: str) -> dict[str, list[Row]]:
@@ -103,7 +110,10 @@ def split_by_hash(rows: Sequence[Row], share: float, source: str) -> dict[str, l
     """
     places = {key: hash_unit(key, "scratch split") for key in map(identity, rows)}
     if len(places) < 2:
-        raise DataError(f"{source}: has one prompt or text only, and a split needs two: one to train on, one held out")
+        raise DataError(
+            f"{source}: has one prompt or text only, and a split needs two: one to train on, one held out "
+            "(conversations count by their first question)"
+        )
     ranked = sorted(places.values())
     # Below it lies at least the first of them, and never the last.
     limit = min(max(share, math.nextafter(ranked[0], 1.0)), ranked[-1])

@@ -23,6 +23,8 @@ from align_scratch.tasks.file import identity, split_by_hash
 from align_scratch.tasks.rows import RowTask
 
 HUB = "openai/gsm8k"
+REVISION = "e53f048856ff4f594e959d75785d2c2d37b678ee"
+"""The commit of the hub's data that is read unless another is asked for, so that a run means the same next year."""
 _HUB_FILES = {"train": "main/train-00000-of-00001.parquet", "held_out": "main/test-00000-of-00001.parquet"}
 _ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 SAMPLE = "sample of gsm8k's kind"
@@ -68,7 +70,8 @@ class GSM8K(RowTask):
         elif config.source == "sample":
             source, sides = SAMPLE, split_by_hash(sample(), 0.25, SAMPLE)
         else:
-            source, sides = HUB, {split: _read(_from_hub(name)) for split, name in _HUB_FILES.items()}
+            revision = config.revision or REVISION
+            source, sides = HUB, {split: _read(_from_hub(name, revision)) for split, name in _HUB_FILES.items()}
         held_out = {identity(row) for row in sides["held_out"]}
         train = [row for row in sides["train"] if identity(row) not in held_out]
         rows = {"train": train[: config.n_train], "held_out": sides["held_out"][: config.n_held_out]}
@@ -124,8 +127,11 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-def _from_hub(name: str) -> Path:
-    """The local copy of a file of the data set, fetched once. Raises NotAvailable saying what is missing."""
+def _from_hub(name: str, revision: str) -> Path:
+    """The local copy of a file of the data set as of `revision`, fetched once.
+
+    Raises NotAvailable saying what is missing.
+    """
     instead = "or give a local copy: --data gsm8k_train.jsonl, or task.path=DIRECTORY with train and test files"
     try:
         import huggingface_hub
@@ -135,11 +141,12 @@ def _from_hub(name: str) -> Path:
             f"pip install 'align-scratch[hub]', {instead}"
         ) from error
     try:
-        return Path(huggingface_hub.hf_hub_download(repo_id=HUB, filename=name, repo_type="dataset"))
+        return Path(huggingface_hub.hf_hub_download(repo_id=HUB, filename=name, repo_type="dataset", revision=revision))
     except Exception as error:  # whatever the network, the hub or its cache raise: the file is not there
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise NotAvailable(
-            f"task gsm8k: {HUB}/{name} is neither in the cache nor could it be fetched ({reason}): go online, {instead}"
+            f"task gsm8k: {HUB}/{name} of revision {revision} is neither in the cache nor could it be fetched "
+            f"({reason}): go online, {instead}"
         ) from error
 
 
