@@ -29,6 +29,8 @@ class SubConfig(DrawnConfig):
 
     digits: int = option(2, "most digits in a number: the difficulty")
     negative: bool = option(False, "also take the larger from the smaller, with answers below zero")
+    zero_padded: bool = option(False, "write zeros in front, so that each place has a position of its own")
+    reverse_answer: bool = option(False, "answers from the least digit on, so that carries come before they are needed")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +42,8 @@ class MulConfig(DrawnConfig):
     """Task `mul`."""
 
     digits: int = option(2, "most digits in a number: the difficulty")
+    zero_padded: bool = option(False, "write zeros in front, so that each place has a position of its own")
+    reverse_answer: bool = option(False, "answers from the least digit on, so that carries come before they are needed")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,6 +36,8 @@ class AddConfig:
     """Task `add`."""
 
     digits: int = option(2, "most digits in a number: the difficulty")
+    zero_padded: bool = option(False, "write zeros in front, so that each place has a position of its own")
+    reverse_answer: bool = option(False, "answers from the least digit on, so that carries come before they are needed")
     mixed: float = option(0.0, "share of demonstrations that forget to carry; 0 = all as the reward wants")
     partial: float = option(0.0, "share of the reward paid for digits at the right position; 0 = all or nothing")
     n_train: int = option(16384, "training problems, at most")

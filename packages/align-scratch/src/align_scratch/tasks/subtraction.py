@@ -5,11 +5,15 @@ from __future__ import annotations
 from math import isqrt
 
 from align_scratch.config.drawn_tasks import SubConfig
+from align_scratch.tasks.digits import spell
 from align_scratch.tasks.problems import PERFECT, Example, ProblemTask, draw_examples
 
 
 class Sub(ProblemTask):
-    """`8 5 - 4 7 =` -> ` 3 8`; `4 7 - 8 5 =` -> ` - 3 8`. Numbers have 1 to `digits` digits and no leading zeros."""
+    """`8 5 - 4 7 =` -> ` 3 8`; `4 7 - 8 5 =` -> ` - 3 8`. Numbers have 1 to `digits` digits and no leading zeros.
+
+    With `zero_padded`, `1 2 - 7 =` is `1 2 - 0 7 =` -> ` 0 5`, and with `reverse_answer` as well ` 5 0`, after a sign.
+    """
 
     lesson = PERFECT
 
@@ -34,8 +38,9 @@ class Sub(ProblemTask):
 
     def _problem(self, number: int) -> Example:
         left, right = self._numbers(number)
-        answer = " " + " ".join(str(left - right))
-        return Example(f"{' '.join(str(left))} - {' '.join(str(right))} =", answer, answer)
+        width = self.config.digits if self.config.zero_padded else 1
+        answer = " " + spell(str(left - right), width=width, reverse=self.config.reverse_answer)
+        return Example(f"{spell(str(left), width=width)} - {spell(str(right), width=width)} =", answer, answer)
 
     def _either_way_round(self, number: int) -> str:
         """`a - b` and `b - a` are one problem: they differ by a sign."""
