@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent / "fakes"))
 from scratch_fakes.command import HERE, environment, outcome, registry, scratch, start, wait_for
 
 from scratch_cli import checkpoint
-from scratch_cli.ablation import grid, jobs, results
-from scratch_cli.ablation.execute import Outcome
-from scratch_cli.ablation.results import BETTER, FAILED, NO_BASE, NOT_SEPARATED, ONE_SEED, WORSE, Estimate
+from scratch_cli.ablation import grid, jobs
+from scratch_cli.ablation.execute import Executor, share_of_cores
 from scratch_cli.errors import ScratchError, UsageError
 
 BASE = """
@@ -169,97 +168,7 @@ def test_a_cell_that_cannot_be_is_named_before_anything_runs(text: str, message:
     assert not Path("out").exists()
 
 
-# --- what is concluded -----------------------------------------------------------------------------------------------
-
-
-def test_intervals_are_students() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
-    values = [0.91, 0.85, 0.97, 0.93]
-    found = results.estimate(values)
-    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    assert found.interval == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert results.estimate([0.5]) == Estimate(mean=0.5, interval=None)
-    assert results.estimate([0.5, 0.5, 0.5]).interval == (0.5, 0.5)
-
-
-def test_verdicts() -> None:
-    for interval, better, expected in (
-        ((0.1, 0.2), "higher", BETTER), ((0.1, 0.2), "lower", WORSE), ((-0.2, -0.1), "higher", WORSE),
-        ((-0.2, -0.1), "lower", BETTER), ((-0.1, 0.2), "higher", NOT_SEPARATED), ((0.0, 0.0), "higher", NOT_SEPARATED),
-        (None, "higher", ONE_SEED),
-    ):  # fmt: skip
-        assert results.verdict(Estimate(mean=0.1, interval=interval), better) == expected
-
-
-def made(values: dict[str, list[float | None]], seeds: tuple[int, ...] = (1, 2, 3)) -> tuple[Any, ...]:
-    """An ablation whose runs gave these values; None is a run that failed."""
-    cells = "".join(f'[cells."{label}"]\n"trainer.lr" = {n + 0.5}\n' for n, label in enumerate(list(values)[1:]))
-    ablation = grid.read(written(f"[ablation]\nseeds = {list(seeds)}\n{cells}"))
-    schedule: Any = SimpleNamespace(cells={}, same={}, warm=())
-    outcomes = {}
-    for label, of_cell in values.items():
-        for seed, value in zip(seeds, of_cell, strict=True):
-            job: Any = SimpleNamespace(path=Path(label) / str(seed))
-            schedule.cells[label, seed] = job
-            result = {"after": {"sampled": value}, "stages": [{"seconds": 2.0}], "alarms": [{}]}
-            error = "it broke" if value is None else ""
-            outcomes[str(job.path)] = Outcome(job=job, result=None if value is None else result, error=error)
-    return ablation, schedule, results.rows(ablation, schedule, outcomes, seeds)
-
-
-def test_differences_are_paired_by_seed() -> None:
-    """Seeds differ by .2 and cells by .02: only pairs tell them apart."""
-    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
-    ablation, schedule, rows = made(
-        {"base": [0.5, 0.7, 0.9], "a": [0.521, 0.719, 0.92], "b": [0.6, 0.7, 0.8], "c": [0.4, 0.601, 0.799]}
-    )
-    assert [row.verdict for row in rows] == ["", BETTER, NOT_SEPARATED, WORSE]
-    base, a = rows[0].estimate.interval, rows[1].estimate.interval
-    assert base[0] < a[0] < base[1]  # the intervals of the cells themselves overlap widely
-    assert rows[1].difference.mean == pytest.approx(0.02)
-    text = results.markdown(ablation, schedule, rows, (1, 2, 3))
-    assert "| a | 0.720 | 0.224 to 1.216 | 0.521 0.719 0.920 | +0.020 | +0.018 to +0.022 | better | 2.0 | 3 |" in text
-    assert "2 of 3 differences are separated from 0; of 3 that are none, 0.2 would be by chance" in text
-    assert (
-        json.loads(json.dumps(results.as_mapping(ablation, schedule, rows, (1, 2, 3))))["cells"][1]["verdict"] == BETTER
-    )
-
-
-def test_what_failed_gets_no_verdict() -> None:
-    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
-    ablation, schedule, rows = made({"base": [0.5, None, 0.5], "a": [0.6, 0.6, None], "b": [None, None, None]})
-    assert [row.verdict for row in rows] == [FAILED] * 3
-    assert rows[2].estimate is None
-    text = results.markdown(ablation, schedule, rows, (1, 2, 3))
-    assert "| 1 of 3 failed |" in text
-    assert "| 3 of 3 failed |" in text
-    assert "a, seed 3 failed: it broke" in text
-    assert "<svg" in results.bars(ablation, rows)
-
-
-def test_without_a_base_there_is_nothing_to_compare_with() -> None:
-    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
-    _, _, rows = made({"base": [None, None], "a": [0.6, 0.7]}, seeds=(1, 2))
-    assert [row.verdict for row in rows] == [FAILED, NO_BASE]
-    assert rows[1].difference is None
-    assert rows[1].estimate is not None
-
-
-def test_one_seed_says_nothing() -> None:
-    ablation, schedule, rows = made({"base": [0.5], "a|b": [0.9]}, seeds=(4,))
-    assert rows[1].verdict == ONE_SEED
-    text = results.markdown(ablation, schedule, rows, (4,))
-    assert "nothing here tells a difference from luck" in text
-    assert "| a\\|b | 0.900 |  | 0.900 | +0.400 |  | one seed |" in text
-
-
-def test_a_metric_that_is_not_there_is_named() -> None:
-    ablation = grid.read(written('[ablation]\nmetric = "samplde"\n[vary]\n"trainer.lr" = [1.0]\n'))
-    job: Any = SimpleNamespace(path=Path("x"))
-    schedule: Any = SimpleNamespace(cells={("base", 1): job, ("lr=1.0", 1): job}, same={})
-    result = {"after": {"greedy": 1.0, "sampled": 1.0}, "stages": [{"seconds": 1.0}]}
-    with pytest.raises(UsageError, match="have no 'samplde', did you mean 'sampled'"):
-        results.rows(ablation, schedule, {"x": Outcome(job=job, result=result)}, (1,))
+# --- runs ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_metric_that_is_not_there_stops_before_all_is_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,9 +192,6 @@ def test_without_scipy_nothing_is_run(monkeypatch: pytest.MonkeyPatch, capsys: p
         "error: scratch ablate: needs scipy for its intervals: pip install 'scratch-cli[ablate]'\n"
     )
     assert not Path("ablations").exists()
-
-
-# --- runs ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_ablation_from_start_to_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,3 +297,44 @@ def test_names_and_arguments(plugins: Any, capsys: pytest.CaptureFixture[str]) -
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert text in err
+
+
+def test_what_is_finished_was_made_with_what_other_runs_held_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reward model that was trained anew in its place makes other rewards, though its path is the same."""
+    pytest.importorskip("scipy.stats", reason="scipy computes the intervals")
+    judge = ("run", "--trainer", "climb", "--set", "trainer.steps=2", "-q")
+    assert scratch(*judge, "--out", "judge") == 0
+    text = BASE.replace("climb-warm", "climb").replace('[base.warm_start]\nsteps = 3\nstop_at = "none"\n', "")
+    path = written(text.replace("steps = 4", 'steps = 4\npaid_by = "judge"') + '[vary]\n"trainer.lr" = [0.2]\n')
+    assert scratch("ablate", path, "--seeds", "1") == 0
+    assert scratch("ablate", path, "--seeds", "1") == 0
+    assert capsys.readouterr().err.count("(finished before)") == 2
+    shutil.rmtree("judge")
+    assert scratch(*judge, "--set", "trainer.lr=0.7", "--out", "judge") == 0
+    assert scratch("ablate", path, "--seeds", "1") == 2
+    assert "was made with another run than lies now where trainer.paid_by points to" in capsys.readouterr().err
+
+
+def test_runs_at_a_time_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert [share_of_cores(jobs) for jobs in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+    given: list[str] = []
+
+    def popen(_: Any, env: dict[str, str], **__: Any) -> Any:
+        given.append(env["OMP_NUM_THREADS"])
+
+        class Process:
+            returncode = 1
+
+            def communicate(self) -> tuple[bytes, bytes]:
+                return b"", b"error: no"
+
+        return Process()
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    for told in (None, "5"):  # what the user has set stays
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if told is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", told)
+        Executor(4, lambda outcome: None).run([planned(BASE + '[vary]\n"trainer.lr" = [0.2]\n').warm[0]])
+    assert given == ["2", "5"]

@@ -237,11 +237,12 @@ def test_the_cpu_is_used_without_asking_for_cuda(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("threads", "parameters", "expected"), [(0, 10, 1), (0, 3_000_000, os.cpu_count()), (3, 10, 3)]
+    ("threads", "parameters", "expected"), [(0, 10, 1), (0, 3_000_000, os.cpu_count()), (3, 10, 3), (5, 3_000_000, 5)]
 )
 def test_threads_follow_the_size_of_the_model(
     monkeypatch: pytest.MonkeyPatch, threads: int, parameters: int, expected: int
 ) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     torch = pytest.importorskip("torch", reason="threads are torch's")
     from scratch_cli.build import set_threads
 
@@ -251,6 +252,9 @@ def test_threads_follow_the_size_of_the_model(
     model.weight = torch.nn.Parameter(torch.empty(parameters, device="meta"))
     set_threads(threads, model)
     assert chosen == [expected]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7,2")  # counts where nobody has said and the model is large
+    set_threads(threads, model)
+    assert chosen[1] == (7 if threads == 0 and expected > 1 else expected)
 
 
 def test_a_directory_with_something_in_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

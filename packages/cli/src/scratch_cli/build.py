@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratch_cli import durable
 from scratch_cli.errors import CheckpointError, UsageError
-from scratch_cli.rundir import RunDirectory, config_hash, data_hash
+from scratch_cli.rundir import RunDirectory, config_hash, data_hash, used_runs
 
 if TYPE_CHECKING:
     from scratch_cli.plan import Chosen, Plan
@@ -64,13 +64,14 @@ def count_parameters(model: Any) -> int | None:
 
 
 def set_threads(threads: int, model: Any) -> None:
-    """As many CPU threads as told; 0 is one for a small model, else all cores."""
+    """As many CPU threads as told; 0 is one for a small model, else OMP_NUM_THREADS or, without that, all cores."""
     torch = sys.modules.get("torch")
     if torch is None:
         return
     if threads == 0:
         small = (count_parameters(model) or 0) < SMALL_MODEL
-        threads = 1 if small else (os.cpu_count() or 1)
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # it may be a list, one for each level
+        threads = 1 if small else int(told) if told.isdecimal() and int(told) else (os.cpu_count() or 1)
     torch.set_num_threads(threads)
 
 
@@ -89,6 +90,7 @@ class Workshop:
         data = data_hash(self.plan)
         if data is not None:
             self.hashes["data"] = data
+        self.hashes |= used_runs(self.plan)
 
     def record(self) -> None:
         """Write run.toml with what is known now."""

@@ -43,7 +43,10 @@ class RunConfig:
         default="auto", metadata={"help": "where to compute; auto takes the GPU if there is one"}
     )
     threads: int = field(
-        default=0, metadata={"help": "CPU threads; 0 means 1 below 2 M parameters (faster, repeatable), else all cores"}
+        default=0,
+        metadata={
+            "help": "CPU threads; 0 means 1 below 2 M parameters (faster, repeatable), else OMP_NUM_THREADS, else all"
+        },
     )
     eval_every: int = field(default=20, metadata={"help": "steps between evaluations on held-out data; 0 means never"})
     save_every: int = field(default=50, metadata={"help": "steps between checkpoints; 0 means only at the end"})

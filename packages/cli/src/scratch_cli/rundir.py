@@ -116,7 +116,8 @@ class RunDirectory:
         return read_toml(self.toml)
 
     def hashes(self) -> dict[str, str]:
-        """The table [hashes] of run.toml: `config`, and `data` and the names of saved parts where they exist."""
+        """The table [hashes] of run.toml: `config`, and where they exist `data`, the names of saved parts, and the
+        options that name other runs (see `used_runs`)."""
         return {str(key): str(value) for key, value in self.tables().get("hashes", {}).items()}
 
     def verify(self, *parts: str) -> None:
@@ -285,6 +286,23 @@ def data_file(plan: Plan) -> Path | None:
         return None
     value = getattr(plan.task.config, plan.task.part.data, None)
     return Path(value) if value else None
+
+
+def used_runs(plan: Plan) -> dict[str, str]:
+    """`section.option` -> SHA-256 of what is saved in the run that the option names, for all options that name one.
+
+    Such as the run to start from and the one whose reward model pays: a path says nothing about what lies there now.
+    """
+    named = {f"{section}.{name}": v for section, values in plan.to_mapping().items() for name, v in values.items()}
+    found = {}
+    for option, value in named.items():
+        with contextlib.suppress(OSError, ValueError):  # a text that is no path
+            if isinstance(value, str) and value and (Path(value) / RUN_TOML).is_file():
+                directory = RunDirectory(Path(value))
+                saved = (directory.tokenizer, directory.model, directory.adapter, directory.trainer)
+                hashes = [durable.directory_hash(path) if path.is_dir() else "" for path in saved]
+                found[option] = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    return found
 
 
 def versions(plan: Plan) -> dict[str, str]:

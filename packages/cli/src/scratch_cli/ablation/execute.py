@@ -7,6 +7,7 @@ with the same command.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -102,7 +103,11 @@ class Executor:
             if self._stopping:
                 return 130, "stopped"
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={"OMP_NUM_THREADS": str(share_of_cores(self.jobs)), **os.environ},
             )
             self._processes.add(process)
         try:
@@ -138,6 +143,11 @@ class Executor:
                     if process.poll() is None:
                         process.kill()
             raise
+
+
+def share_of_cores(jobs: int) -> int:
+    """CPU threads for each of `jobs` processes, unless `run.threads` or OMP_NUM_THREADS in the environment says."""
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _read(job: Job, seconds: float) -> Outcome:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from scratch_cli.ablation.grid import Ablation
 from scratch_cli.errors import ScratchError, UsageError
 from scratch_cli.plan import Plan, make_plan
-from scratch_cli.rundir import RunDirectory, config_hash, data_hash
+from scratch_cli.rundir import RunDirectory, config_hash, data_hash, used_runs
 
 if TYPE_CHECKING:
     from scratch_cli.registry import Registry
@@ -39,7 +39,8 @@ class Job:
         return RunDirectory(self.path)
 
     def finished(self) -> bool:
-        """Whether its run is there. Raises UsageError if the directory holds another run."""
+        """Whether its run is there. Raises UsageError if the directory holds another run, or one that was made with
+        what another run held before (a reward model, say)."""
         if not self.directory.toml.exists():
             return False
         recorded = self.directory.hashes()
@@ -52,6 +53,12 @@ class Job:
                 f"{self.path}: is a run with other options or data than {self.title!r} has now; choose another --out, "
                 f"or remove that directory"
             )
+        for option, now in used_runs(self.plan).items():
+            if recorded.get(option, now) != now:  # runs from before this was recorded have no hash
+                raise UsageError(
+                    f"{self.path}: was made with another run than lies now where {option} points to; choose another "
+                    f"--out, or remove that directory"
+                )
         return self.directory.finished
 
 

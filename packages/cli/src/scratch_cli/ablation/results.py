@@ -3,6 +3,10 @@
 Runs of one setting differ from seed to seed, often by as much as settings differ. So a difference counts only if its
 interval leaves out 0; otherwise the verdict is "not separated", which is a result. Differences are paired: cell and
 base share the seed, and the warm start unless they differ in that, which takes what the seed alone does out of them.
+
+Two things are refused. Fewer than three seeds get no verdict: an interval from two rests on one number. And values that
+are all equal get no interval: their standard deviation of 0 would claim certainty, where it only says that the metric
+is too coarse, or saturated, to show how seeds differ.
 """
 
 from __future__ import annotations
@@ -22,16 +26,19 @@ from scratch_cli.errors import PluginError, UsageError
 from scratch_cli.registry import nearest
 
 LEVEL = 0.95
-BETTER, WORSE, NOT_SEPARATED, ONE_SEED, FAILED = "better", "worse", "not separated", "one seed", "failed"
-NO_BASE = "base failed"
+ROUNDING = 1e-9
+"""What equal values may differ by."""
+BETTER, WORSE, NOT_SEPARATED, FAILED, NO_BASE = "better", "worse", "not separated", "failed", "base failed"
+FEW, NO_SPREAD = "too few seeds", "no spread"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over seeds. The interval is None where there are fewer than two."""
+    """A mean over seeds. The interval is None where there are fewer than two, or where all their values are equal."""
 
     mean: float
     interval: tuple[float, float] | None
+    seeds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,7 @@ class Row:
     difference: Estimate | None
     """To the first cell, over seeds that both have."""
     verdict: str
-    """Empty for the first cell; else BETTER, WORSE, NOT_SEPARATED, ONE_SEED, FAILED, or NO_BASE if no seed has both."""
+    """Empty for the first cell; else what `verdict` says, FAILED, or NO_BASE if no seed has both."""
     errors: Mapping[int, str]
     """Seed -> why its run failed."""
     alarms: int
@@ -65,18 +72,22 @@ def require_scipy() -> None:
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean, and Student's interval around it: mean +- t(n - 1) s / sqrt(n)."""
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return Estimate(mean=mean, interval=None)
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    if spread <= ROUNDING * max(1.0, abs(mean)):
+        return Estimate(mean=mean, interval=None, seeds=len(values))
     from scipy.stats import t
 
-    half = float(t.ppf(0.5 + LEVEL / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Estimate(mean=mean, interval=(mean - half, mean + half))
+    half = float(t.ppf(0.5 + LEVEL / 2, len(values) - 1)) * spread / math.sqrt(len(values))
+    return Estimate(mean=mean, interval=(mean - half, mean + half), seeds=len(values))
 
 
 def verdict(difference: Estimate, better: str) -> str:
-    """Whether cell and base are told apart."""
+    """Whether cell and base are told apart: BETTER, WORSE or NOT_SEPARATED; FEW if there are too few seeds to say, and
+    NO_SPREAD if all differ by the same, so that how far seeds differ is not known."""
+    if difference.seeds < FEW_SEEDS:
+        return FEW
     if difference.interval is None:
-        return ONE_SEED
+        return NO_SPREAD if abs(difference.mean) > ROUNDING else NOT_SEPARATED
     low, high = difference.interval
     if low <= 0 <= high:
         return NOT_SEPARATED
@@ -195,6 +206,11 @@ def _notes(schedule: Schedule, found: Sequence[Row], seeds: Sequence[int]) -> li
     ]
     if len(seeds) < FEW_SEEDS:
         notes.append(f"With fewer than {FEW_SEEDS} seeds nothing here tells a difference from luck.")
+    if any(row.verdict == NO_SPREAD for row in found):
+        notes.append(
+            f"{NO_SPREAD!r}: the difference is the same with every seed, so no interval can be computed: it may well "
+            "be real, but nothing here says how much of it is."
+        )
     notes += [f"{label!r} is equal to {other!r} and was not run again." for label, other in schedule.same.items()]
     for row in found:
         notes += [f"{row.label}, seed {seed} failed: {error}" for seed, error in row.errors.items()]

@@ -43,7 +43,10 @@ def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[A
 @click.argument("file", shell_complete=_complete)
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Default: ablations/ and the file's name.")
 @click.option("--seeds", metavar="1,2,3", callback=_seeds, help="Instead of those in the file.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Runs at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Runs at a time; they share the cores.",
+)  # fmt: skip
 @click.option(
     "--set", "sets", metavar="KIND.FIELD=VALUE", multiple=True, help="Set an option in all cells (repeatable)."
 )

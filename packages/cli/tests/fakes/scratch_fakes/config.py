@@ -59,6 +59,8 @@ class ClimbConfig:
     """Step in which three completions cannot be judged."""
     raise_at: int | None = None
     """Step that fails once it has sampled."""
+    paid_by: str | None = None
+    """A run, as one with a reward model; nothing is read from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
