@@ -103,6 +103,14 @@ def register_tasks(register: Any) -> None:
         smoke={"length": 4, **_SMALL_TASK},
     )
     register(
+        "cipher",
+        "align_scratch.tasks.cipher:Cipher",
+        config="align_scratch.config.drawn_tasks:CipherConfig",
+        summary="write letters in a key that only feedback or luck tells",
+        provides=("text", "checker"),
+        smoke={"length": 3, **_SMALL_TASK},
+    )
+    register(
         "countdown",
         "align_scratch.tasks.countdown:Countdown",
         config="align_scratch.config.drawn_tasks:CountdownConfig",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from align_scratch.config.checks import at_least, one_of, option, refuse, within
+from align_scratch.config.tasks import FEEDBACK, FEEDBACKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,23 @@ class BracketsConfig(DrawnConfig):
         super().__post_init__()
         within(self, 4, 64, "length", why="short problems leave nothing to hold out, and 64 brackets are plenty")
         within(self, 2, 4, "kinds", why="with one kind only their number matters, and there are four")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CipherConfig(DrawnConfig):
+    """Task `cipher`."""
+
+    length: int = option(4, "letters in a problem: the difficulty, with symbols")
+    letters: int = option(26, "different letters, of the alphabet: how much there is to find out")
+    symbols: int = option(4, "different digits that letters are written as")
+    feedback: Literal["symbol", "place", "so_far", "so_far_symbol", "answer"] = option("symbol", FEEDBACK)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within(self, 3, 64, "length", why="short problems leave nothing to hold out, and 64 letters are plenty")
+        within(self, 4, 26, "letters", why="short problems leave nothing to hold out, and there are 26 letters")
+        within(self, 2, 10, "symbols", why="one symbol is no secret, and there are 10 digits")
+        one_of(self, "feedback", *FEEDBACKS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from align_scratch.config.checks import at_least, option, refuse, within
+from align_scratch.config.checks import at_least, one_of, option, refuse, within
+
+FEEDBACKS = ("symbol", "place", "so_far", "so_far_symbol", "answer")
+FEEDBACK = "told of a failure: its place, also the right symbol; so_far*: with what was right before; or answer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +21,7 @@ class SortConfig:
     )
     mixed: float = option(0.6, "share of demonstrations that show the other order; 0 = all as the reward wants")
     partial: float = option(0.0, "share of the reward paid for digits at the right position; 0 = all or nothing")
+    feedback: Literal["symbol", "place", "so_far", "so_far_symbol", "answer"] = option("symbol", FEEDBACK)
     n_train: int = option(16384, "training problems, at most")
     n_held_out: int = option(1024, "held-out problems, at most")
     seed: int = option(0, "decides which problems are drawn, and which of them get the other order")
@@ -26,6 +30,7 @@ class SortConfig:
         within(self, 2, 64, "length", why="one digit cannot be sorted, and more than 64 is no small task")
         if self.order not in ("ascending", "descending"):
             refuse("order", self.order, "ascending or descending", "digits are sorted one way or the other")
+        one_of(self, "feedback", *FEEDBACKS)
         within(self, 0.0, 1.0, "mixed", "partial", why="it is a share")
         at_least(self, 1, "n_train", "n_held_out", why="both sides of the split need a problem")
         within(self, 0, 2**63 - 1, "seed", why="a negative seed draws what its positive twin draws")

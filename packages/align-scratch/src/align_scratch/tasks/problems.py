@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import zip_longest
 from operator import eq
+from typing import Literal
 
 HELD_OUT_SHARE = 1 / 8
 SPLITS = ("train", "held_out")
+Feedback = Literal["symbol", "place", "so_far", "so_far_symbol", "answer"]
 _SHOWN = 40  # characters of a wrong completion that an explanation quotes
 PERFECT = (
     "Every demonstration is already right, so more imitation does as well as reinforcement here: "
@@ -39,6 +41,8 @@ class Score:
     correct: bool
     parts: Mapping[str, float] = field(default_factory=dict)
     explanation: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong in judging, `PART/errors`, `PART/timeouts`, `PART/unparsed`, ...; only what did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,11 @@ def complete(sides: Mapping[str, Sequence[Example]]) -> dict[str, Sequence[Examp
     return {name: tuple(examples) for name, examples in sides.items()}
 
 
-def mark(answer: str, completion: str, *, partial: float = 0.0) -> Score:
+def mark(answer: str, completion: str, *, partial: float = 0.0, feedback: Feedback = "symbol") -> Score:
     """Exact match after stripping outer white space; `partial` of the reward is paid for items at the right position.
+
+    `feedback` is how much the explanation gives away: place = where the first wrong item is and what it is, symbol =
+    also what belongs there, so_far and so_far_symbol = these and the right items in front of it, answer = everything.
 
     `completion` is untrusted text of any length: every operation is linear in it and nothing in it is executed.
     """
@@ -137,7 +144,7 @@ def mark(answer: str, completion: str, *, partial: float = 0.0) -> Score:
         reward=partial * right,
         correct=False,
         parts={"exact": 0.0, "positions": right},
-        explanation=_first_difference(want, got),
+        explanation=f"expected {answer}" if feedback == "answer" else _first_difference(want, got, feedback),
     )
 
 
@@ -151,16 +158,16 @@ def _items(answer: str, completion: str) -> tuple[list[str], list[str]]:
     return answer.split(), completion[: 64 * len(answer) + 64].split()  # far beyond any answer nothing is left to mark
 
 
-def _first_difference(want: Sequence[str], got: Sequence[str]) -> str:
+def _first_difference(want: Sequence[str], got: Sequence[str], feedback: Feedback) -> str:
     for position, (w, g) in enumerate(zip_longest(want, got), start=1):
         if w == g:
             continue
-        if g is None:
-            return f"position {position}: nothing there, expected {w!r}"
-        shown = repr(g[:_SHOWN]) + ("..." if len(g) > _SHOWN else "")
-        if w is None:
-            return f"position {position}: got {shown}, expected the end"
-        return f"position {position}: got {shown}, expected {w!r}"
+        found = "nothing there" if g is None else f"got {g[:_SHOWN]!r}" + ("..." if len(g) > _SHOWN else "")
+        belongs = ""
+        if feedback in ("symbol", "so_far_symbol"):
+            belongs = ", expected the end" if w is None else f", expected {w!r}"
+        so_far = " ".join((", after", *want[: position - 1])) if feedback.startswith("so_far") and position > 1 else ""
+        return f"position {position}: {found}{belongs}{so_far}"
     return "the items are right, but not separated or ended as in the answer"
 
 
@@ -169,6 +176,7 @@ class ProblemTask:
 
     lesson: str = ""
     partial: float = 0.0
+    feedback: Feedback = "symbol"
     _examples: Mapping[str, Sequence[Example]]
 
     def examples(self, split: str, /) -> Sequence[Example]:
@@ -183,4 +191,4 @@ class ProblemTask:
 
     def check(self, example: Example, completion: str, /) -> Score:
         """Mark `completion`, which is untrusted model text, in time linear in its length."""
-        return mark(example.answer, completion, partial=self.partial)
+        return mark(example.answer, completion, partial=self.partial, feedback=self.feedback)

@@ -16,7 +16,7 @@ class Sort(ProblemTask):
 
     def __init__(self, config: SortConfig) -> None:
         self.config = config
-        self.partial = config.partial
+        self.partial, self.feedback = config.partial, config.feedback
         self.lesson = _lesson(config)
         self._examples = draw_examples(
             self._problem,
