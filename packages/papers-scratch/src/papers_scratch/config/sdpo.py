@@ -102,6 +102,10 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
     max_reprompt_tokens: int = option(10240, "longest prompt of the teacher")
     reprompt_truncation: Literal["right", "left", "error"] = option("right", "where a longer one is cut")
 
+    stop_on_collapse: bool = option(
+        False, "end with an error where successes have halved and the student agrees, is short or runs away"
+    )
+
     distillation_weight: float = option(1.0, "weight of the distillation loss")
     policy_weight: float = option(0.0, "weight of a clipped policy-gradient loss beside it, which the paper has not")
     clip_low: float = option(0.2, "policy_weight: a ratio below 1 - clip_low earns no further gradient")
@@ -144,9 +148,14 @@ class HintedSFTConfig(RepromptConfig, SFTConfig):
     hints: float = option(0.5, "share of the demonstrations whose prompt shows a solution to read")
     feedback: float = option(0.0, "share of the demonstrations whose prompt shows what was said of a failed attempt")
 
+    attempt: Literal["other", "changed"] = option(
+        "other", "whose failure that is: other = another problem's solution, changed = its own with one word replaced"
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_templates()
+        one_of(self, "attempt", "other", "changed")
         within(self, 0.0, 1.0, "hints", "feedback", why="it is a share")
         one_of(self, "imitate", "demonstration", "answer")
         if self.hints + self.feedback > 1:
