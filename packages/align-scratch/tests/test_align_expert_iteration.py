@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from align_scratch.config.optimizer import OptimizerConfig
 from align_scratch.errors import DoesNotFit, TrainingDiverged
 from align_scratch.expert_iteration import ExpertIteration, good_and_different
 from align_scratch.imitation import imitate
+from align_scratch.reward_model import RewardModel
 from align_scratch.rollouts import Rollouts
 from align_scratch.sft import completion_loss
 from align_scratch.state import adamw, trainable
@@ -176,3 +178,19 @@ def test_refusals(parts: Parts, toy_task: Any, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(TrainingDiverged, match="expert-iteration step 1: loss nan"):
         list(trainer.train())
     assert len(trainer.last_rollouts()) == 54
+
+
+def test_a_reward_model_says_what_is_kept(parts: Parts, tokenizer: Any, tmp_path: Path) -> None:
+    """By its scores alone: what the task calls correct is only shown."""
+    shape = {"n_layer": 1, "n_head": 2, "n_embd": 8, "max_length": 64, "dropout": 0.0}
+    RewardModel.on_encoder({"vocab_size": tokenizer.vocab_size, **shape}, tokenizer, seed=1).save(tmp_path / "trainer")
+    config = ExpertIterationConfig(**SMALL, reward_model=str(tmp_path), min_reward=0.2)
+    trainer = ExpertIteration(config, **parts())
+    metrics = next(iter(trainer.train()))
+    records = trainer.last_rollouts()
+    assert 0 < metrics["kept"] < len(records)
+    assert all(record["reward"] >= 0.2 for record in records if record["kept"])
+    assert {"rewards/reward_model/mean", "rewards/gold/mean"} <= metrics.keys()
+    assert metrics["reward"] == pytest.approx(metrics["rewards/reward_model/mean"])
+    with pytest.raises(ValueError, match="min_reward: got None, must be a number where there is a reward_model"):
+        ExpertIterationConfig(reward_model="runs/judge")

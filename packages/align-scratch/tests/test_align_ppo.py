@@ -84,6 +84,23 @@ def test_metrics_and_records(parts: Parts, toy_task: Any) -> None:
     assert {record["step"] for record in records} == {2}
 
 
+def test_divergence_is_known_where_nothing_is_paid_for_it(parts: Parts, toy_task: Any) -> None:
+    """Without kl_coef it changes nothing, and is measured on as many rollouts as `track_kl` says."""
+    found = {}
+    for track in (0, 5, 24):
+        trainer = PPO(PPOConfig(**SMALL, lr=3e-2, kl_coef=0, track_kl=track), **parts(toy_task(late)))
+        metrics = list(trainer.train())[-1]
+        kls = [record["kl"] for record in trainer.last_rollouts() if record["kl"] is not None]
+        assert len(kls) == track
+        assert metrics["objective/kl"] == (pytest.approx(sum(kls) / len(kls), rel=1e-5) if kls else None)
+        assert metrics["objective/non_score_reward"] == 0
+        assert metrics["objective/rlhf_reward"] == metrics["objective/scores"]
+        found[track] = metrics["loss"]
+        if track:
+            assert metrics["objective/kl"] != 0
+    assert len(set(found.values())) == 1
+
+
 def test_advantages_are_what_the_definition_says(parts: Parts, toy_task: Any) -> None:
     """In the first batch every value is 0 and there is no divergence: with lam = 1 each token's is its row's score."""
     config = PPOConfig(**SMALL, lam=1.0, whiten_advantages=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from align_scratch.best_of_n import BestOfN
 from align_scratch.config.best_of_n import BestOfNConfig
+from align_scratch.config.expert_iteration import ExpertIterationConfig
 from align_scratch.config.grpo import GRPOConfig
 from align_scratch.config.ppo import PPOConfig
+from align_scratch.expert_iteration import ExpertIteration
 from align_scratch.grpo import GRPO
 from align_scratch.ppo import PPO
 from align_scratch.reward_model import RewardModel
@@ -21,6 +24,7 @@ TRAINERS: dict[str, tuple[Any, Any]] = {
     "grpo": (GRPO, GRPOConfig),
     "ppo": (PPO, PPOConfig),
     "best-of-n": (BestOfN, BestOfNConfig),
+    "expert-iteration": (ExpertIteration, partial(ExpertIterationConfig, min_reward=0.0)),
 }
 SMALL: dict[str, Any] = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "warmup_steps": 0}
 

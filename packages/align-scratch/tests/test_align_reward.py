@@ -322,7 +322,9 @@ def test_an_adapter_needs_one_of_its_kind(run: tuple[Path, Reward], tokenizer: A
 
     (path / "adapter").mkdir()
     (path / "adapter" / "adapter.json").write_text("{}")
-    with pytest.raises(DoesNotFit, match="has an adapter, and this run has none"):
+    with pytest.raises(
+        DoesNotFit, match="and can only be read in a run with an adapter of that kind; this one has none"
+    ):
         RewardModel.load(path, SavedModel(), tokenizer=tokenizer)
     adapter: Any = Doubling()  # makes another body than the head was saved with
     with pytest.raises(DataError, match="does not belong to this body"):
@@ -332,6 +334,23 @@ def test_an_adapter_needs_one_of_its_kind(run: tuple[Path, Reward], tokenizer: A
     trainer.save(path / "trainer")
     loaded = RewardModel.load(path, SavedModel(), tokenizer=tokenizer, adapter=adapter)
     torch.testing.assert_close(loaded.raw_scores(SOME), trainer.reward_model.raw_scores(SOME))
+
+    # The run says which one it needs, by the class that was there and by the name that the host knows.
+    about = path / "trainer" / "reward_model.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"adapter": "some.adapters:Halving"}))
+    with pytest.raises(
+        DoesNotFit, match=r"trained with the adapter some\.adapters:Halving, .* this one has .*Doubling:"
+    ):
+        RewardModel.load(path, SavedModel(), tokenizer=tokenizer, adapter=adapter)
+    (path / "run.toml").write_text('[adapter]\nname = "halving"\n')
+    for other in (adapter, None):
+        with pytest.raises(DoesNotFit, match=r"with the adapter halving, .*: give it --adapter halving, or train"):
+            RewardModel.load(path, SavedModel(), tokenizer=tokenizer, adapter=other)
+    adapted = Reward(RewardConfig(**SMALL, body="model"), model=SavedModel(), tokenizer=tokenizer, task=PairTask(),
+                     adapter=adapter)  # fmt: skip
+    recorded = adapted.reward_model.about["adapter"]
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"adapter": recorded}))
+    RewardModel.load(path, SavedModel(), tokenizer=tokenizer, adapter=adapter)
 
 
 def test_a_body_that_was_exchanged_is_noticed(run: tuple[Path, Reward], tokenizer: Any) -> None:

@@ -28,24 +28,12 @@ from align_scratch.config.best_of_n import BestOfNConfig
 from align_scratch.evaluation import SEED
 from align_scratch.expert_iteration import with_kept
 from align_scratch.imitation import imitate
-from align_scratch.metrics import describe, finite
-from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
-from align_scratch.reference import Reference
-from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
-from align_scratch.rollout_source import RolloutSource
+from align_scratch.metrics import Metrics, finite
+from align_scratch.rescoring import rescore
 from align_scratch.rollouts import Rollouts, roll_out
+from align_scratch.sampling_trainer import SamplingTrainer
 from align_scratch.schedule import derived_seed
-from align_scratch.state import (
-    adamw,
-    current_lr,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-)
+from align_scratch.state import current_lr
 
 ROWS = 512  # completions at a time in an evaluation: bounds memory
 
@@ -97,47 +85,19 @@ def sizes_up_to(n: int) -> list[int]:
     return [2**i for i in range(n.bit_length()) if 2**i < n] + [n]
 
 
-class BestOfN:
+class BestOfN(SamplingTrainer):
     """Trainer `best-of-n`."""
 
-    def __init__(
-        self,
-        config: BestOfNConfig,
-        *,
-        model: Model,
-        tokenizer: Tokenizer,
-        task: Task,
-        sampler: Sampler,
-        adapter: Adapter | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks, a
-        reward model of another vocabulary."""
-        self.config, self.model, self.seed = config, model, seed
-        self.source = RolloutSource(
-            config,
-            model=model,
-            tokenizer=tokenizer,
-            task=task,
-            sampler=sampler,
-            seed=seed,
-            name="best-of-n",
-            rewarded_elsewhere=config.reward_model is not None,
-        )
-        self.scorer = load_scorer(config.reward_model, self.source, adapter)
-        self.scorer_hash = identity(self.scorer)
-        self.named = trainable(model)
-        self.optimizer = adamw(self.named, config)
-        self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
-        self.step, self.num_tokens = 0, 0
-        self._last: tuple[int, Rollouts, list[int]] | None = None
+    name = "best-of-n"
+    config: BestOfNConfig
+    _last: tuple[int, Rollouts, list[int]] | None = None
 
-    def train(self) -> Iterator[Mapping[str, float | int | None]]:
+    def train(self) -> Iterator[Metrics]:
         """Metrics after each batch of samples and the imitation of its best."""
-        config, device = self.config, self.source.device
+        config = self.config
         while self.step < config.steps:
             started = perf_counter()
-            rollouts = rescore(self.source.sample(self.step), self.scorer)
+            rollouts = self._sample()
             kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
             usable = torch.ones_like(rollouts.rewards, dtype=torch.bool)  # (P, G)
             if config.mask_truncated:
@@ -152,7 +112,7 @@ class BestOfN:
                 self.model,
                 self.optimizer,
                 self.named,
-                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=device)),
+                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=self.device)),
                 config,
                 batch_size=config.batch_size,
                 epochs=config.epochs,
@@ -161,27 +121,10 @@ class BestOfN:
                 where=f"best-of-n step {self.step + 1}",
             )
 
-            self.step += 1
-            sequences = rollouts.sequences
-            self.num_tokens += int((sequences.prompt_lengths + sequences.completion_lengths).sum())
             best = rollouts.rewards.nan_to_num(nan=-math.inf).amax(1)  # (P,)
-            yield {
-                "step": self.step,
-                **describe(rollouts),
-                "reward/best": finite(best[best > -math.inf].mean()),
-                "kl": kl,
-                "kept": len(kept),
-                "updates": imitation.updates,
-                "loss": imitation.loss,
-                "mean_token_accuracy": imitation.mean_token_accuracy,
-                "grad_norm": imitation.grad_norm,
-                "lr": lr,
-                "num_tokens": self.num_tokens,
-                "time/generation": sampled - started,
-                "time/training": perf_counter() - sampled,
-            }
-
-    # --- what a host asks for
+            metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
+            metrics |= {"reward/best": finite(best[best > -math.inf].mean()), "kept": len(kept)}
+            yield metrics | imitation.metrics()
 
     def evaluate(self) -> dict[str, float | int | None]:
         """Held-out accuracy, `greedy` and `sampled` in 0..1, the mean `reward`, and accuracy as `best_of/N`; changes
@@ -194,7 +137,7 @@ class BestOfN:
         count = min(self.config.curve_prompts, len(held_out))
         if not count:
             return {}
-        generator = torch.Generator(self.source.device).manual_seed(SEED)
+        generator = torch.Generator(self.device).manual_seed(SEED)
         rewards, gold = [], []
         at_once = max(1, ROWS // n)
         for start in range(0, count, at_once):
@@ -221,32 +164,9 @@ class BestOfN:
         curve = best_of_curve(torch.cat(rewards), torch.cat(gold), sizes)
         return {f"best_of/{size}": value for size, value in zip(sizes, curve, strict=True)}
 
-    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
-        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
-        return self.source.evaluation.samples(n)
-
     def last_rollouts(self) -> list[Mapping[str, Any]]:
         """What was sampled for the last step, and whether it was `kept`; also after a step that failed."""
         if self._last is None:
             return []
         step, rollouts, kept = self._last
         return with_kept(step, rollouts, kept)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "num_tokens": self.num_tokens,
-            "scorer": self.scorer_hash,
-            "model": model_state(self.model),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.source.device, self.source.generator),
-            "reference": self.reference.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.source.device, self.source.generator, state["random"])
-        self.reference.load_state_dict(state["reference"])
-        self.step, self.num_tokens = state["step"], state["num_tokens"]

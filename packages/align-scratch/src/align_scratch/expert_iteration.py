@@ -26,22 +26,15 @@ from torch import Tensor
 
 from align_scratch.config.expert_iteration import ExpertIterationConfig
 from align_scratch.imitation import imitate
-from align_scratch.metrics import describe, records
-from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
-from align_scratch.reference import Reference
-from align_scratch.rollout_source import RolloutSource
+from align_scratch.metrics import Metrics, records
+from align_scratch.protocols import Model
 from align_scratch.rollouts import Rollouts
+from align_scratch.sampling_trainer import SamplingTrainer
 from align_scratch.schedule import derived_seed
 from align_scratch.state import (
-    adamw,
     current_lr,
     load_model_state,
-    load_optimizer_state,
-    load_random_state,
     model_state,
-    optimizer_state,
-    random_state,
-    trainable,
 )
 
 
@@ -72,39 +65,26 @@ def good_and_different(
     return kept
 
 
-class ExpertIteration:
+class ExpertIteration(SamplingTrainer):
     """Trainer `expert-iteration`."""
 
-    def __init__(
-        self,
-        config: ExpertIterationConfig,
-        *,
-        model: Model,
-        tokenizer: Tokenizer,
-        task: Task,
-        sampler: Sampler,
-        adapter: Adapter | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks."""
-        self.config, self.model, self.seed = config, model, seed
-        self.source = RolloutSource(
-            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, seed=seed, name="expert-iteration"
-        )
-        self.named = trainable(model)
-        self.optimizer = adamw(self.named, config)
-        self.reference = Reference(model, adapter, sampler=sampler, needed=config.track_kl > 0)
+    name = "expert-iteration"
+    config: ExpertIterationConfig
+
+    def __init__(self, config: ExpertIterationConfig, *, model: Model, **parts: Any) -> None:
+        """As SamplingTrainer, which says what is raised."""
+        super().__init__(config, model=model, **parts)
         self.start: dict[str, Tensor] = model_state(model) if config.from_base else {}
-        self.step, self.num_tokens, self.with_nothing = 0, 0, 0
+        self.with_nothing = 0
         self._last: tuple[int, Rollouts, list[int]] | None = None
 
-    def train(self) -> Iterator[Mapping[str, float | int | None]]:
+    def train(self) -> Iterator[Metrics]:
         """Metrics after each iteration."""
-        config, device = self.config, self.source.device
+        config = self.config
         while self.step < config.steps:
             started = perf_counter()
             # y ~ pi(. | x) for every prompt x of the batch; D = what is correct among them, each once.
-            rollouts = self.source.sample(self.step)
+            rollouts = self._sample()
             kl = self.reference.measure_kl(rollouts.sequences, config.track_kl) if config.track_kl else None
             kept = good_and_different(
                 rollouts,
@@ -124,7 +104,7 @@ class ExpertIteration:
                 self.model,
                 self.optimizer,
                 self.named,
-                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=device)),
+                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=self.device)),
                 config,
                 batch_size=config.batch_size,
                 epochs=config.epochs,
@@ -133,36 +113,14 @@ class ExpertIteration:
                 where=f"expert-iteration step {self.step + 1}",
             )
 
-            self.step += 1
             self.with_nothing += not kept
-            sequences = rollouts.sequences
-            self.num_tokens += int((sequences.prompt_lengths + sequences.completion_lengths).sum())
-            yield {
-                "step": self.step,
-                **describe(rollouts),
-                "kl": kl,
+            metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
+            metrics |= {
                 "kept": len(kept),
                 "kept/prompts": len({row // rollouts.group_size for row in kept}),
                 "steps_with_nothing_kept": self.with_nothing,
-                "updates": imitation.updates,
-                "loss": imitation.loss,
-                "mean_token_accuracy": imitation.mean_token_accuracy,
-                "grad_norm": imitation.grad_norm,
-                "lr": lr,
-                "num_tokens": self.num_tokens,
-                "time/generation": sampled - started,
-                "time/training": perf_counter() - sampled,
             }
-
-    # --- what a host asks for
-
-    def evaluate(self) -> dict[str, float | int | None]:
-        """Held-out accuracy, `greedy` and `sampled` in 0..1, and the mean `reward`; changes nothing."""
-        return self.source.evaluation.run()
-
-    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
-        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
-        return self.source.evaluation.samples(n)
+            yield metrics | imitation.metrics()
 
     def last_rollouts(self) -> list[Mapping[str, Any]]:
         """What was sampled in the last iteration, and whether it was `kept`; also after one that failed."""
@@ -172,24 +130,12 @@ class ExpertIteration:
         return with_kept(step, rollouts, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "num_tokens": self.num_tokens,
-            "with_nothing": self.with_nothing,
-            "model": model_state(self.model),
-            "start": {name: tensor.clone() for name, tensor in self.start.items()},
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.source.device, self.source.generator),
-            "reference": self.reference.state_dict(),
-        }
+        start = {name: tensor.clone() for name, tensor in self.start.items()}
+        return super().state_dict() | {"with_nothing": self.with_nothing, "start": start}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.source.device, self.source.generator, state["random"])
-        self.reference.load_state_dict(state["reference"])
+        super().load_state_dict(state)
         self.start = {name: tensor.clone() for name, tensor in state["start"].items()}
-        self.step, self.num_tokens = state["step"], state["num_tokens"]
         self.with_nothing = state["with_nothing"]
 
 

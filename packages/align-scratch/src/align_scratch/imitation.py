@@ -28,6 +28,14 @@ class Imitation:
     grad_norm: float | None
     updates: int
 
+    def metrics(self) -> dict[str, float | int | None]:
+        return {
+            "updates": self.updates,
+            "loss": self.loss,
+            "mean_token_accuracy": self.mean_token_accuracy,
+            "grad_norm": self.grad_norm,
+        }
+
 
 def imitate(
     model: Model,

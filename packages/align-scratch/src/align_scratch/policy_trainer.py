@@ -1,40 +1,27 @@
-"""What `grpo`, `rloo` and `reinforce` have in common besides an algorithm: their parts, and what a host asks for.
+"""What `grpo`, `rloo` and `reinforce` have in common besides an algorithm, beyond what every trainer has that samples.
 
 `train()` is not here. Each trainer has its own, whole, in its own file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from time import perf_counter
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from align_scratch.config.policy_gradient import PolicyGradientConfig
 from align_scratch.errors import DoesNotFit
-from align_scratch.metrics import Metrics, Updates, describe, records
+from align_scratch.metrics import Metrics, Updates, records
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
-from align_scratch.reference import Reference
-from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
-from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts
-from align_scratch.state import (
-    adamw,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-)
+from align_scratch.sampling_trainer import SamplingTrainer
 
 
-class PolicyTrainer:
-    """The parts of a trainer that learns from marked samples of its own model."""
+class PolicyTrainer(SamplingTrainer):
+    """A trainer that gives each completion an advantage; its reference may follow the policy."""
 
-    name: ClassVar[str]
+    config: PolicyGradientConfig
 
     def __init__(
         self,
@@ -49,42 +36,15 @@ class PolicyTrainer:
     ) -> None:
         """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks, a
         reward model of another vocabulary, an adapter below which no reference can move."""
-        self.config, self.model = config, model
-        self.source = RolloutSource(
-            config,
-            model=model,
-            tokenizer=tokenizer,
-            task=task,
-            sampler=sampler,
-            seed=seed,
-            name=self.name,
-            rewarded_elsewhere=config.reward_model is not None,
-        )
-        self.device = self.source.device
-        self.scorer = load_scorer(config.reward_model, self.source, adapter)
-        self.scorer_hash = identity(self.scorer)
-        self.named = trainable(model)
-        self.optimizer = adamw(self.named, config)
-        needed = config.kl_coef > 0 or config.track_kl > 0
         if config.sync_ref_model and adapter is not None:
             raise DoesNotFit(
                 "adapter: the reference is the base below it, which cannot follow the policy: "
                 "set sync_ref_model=false, or train the whole model"
             )
-        self.reference = Reference(model, adapter, sampler=sampler, needed=needed)  # pi_ref
-        self.step, self.num_tokens = 0, 0
-        self.batches = 0  # of prompts, drawn so far
+        super().__init__(
+            config, model=model, tokenizer=tokenizer, task=task, sampler=sampler, adapter=adapter, seed=seed
+        )
         self._last: tuple[int, Rollouts, Tensor, Updates] | None = None
-
-    def train(self) -> Iterator[Metrics]:
-        """Metrics after each step: one batch of rollouts and all updates on it."""
-        raise NotImplementedError
-
-    def _sample(self) -> Rollouts:
-        """Completions of the next batch of prompts, with the rewards that are to be learned from."""
-        rollouts = rescore(self.source.sample(self.batches), self.scorer)
-        self.batches += 1
-        return rollouts
 
     def _judged(self, rollouts: Rollouts) -> Tensor:
         """Rows that can be learned from (N,) bool: those with a reward, if need be only those that came to an end."""
@@ -95,28 +55,10 @@ class PolicyTrainer:
         self, rollouts: Rollouts, *, kl: float | None, updates: Updates, lr: float, started: float, sampled: float
     ) -> Metrics:
         """Count the step, let the reference follow if it is time, and say what the step was."""
-        self.step += 1
+        metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
         if self.config.sync_ref_model and self.step % self.config.ref_model_sync_steps == 0:
             self.reference.sync(self.config.ref_model_mixup_alpha)
-        self.num_tokens += int((rollouts.sequences.prompt_lengths + rollouts.sequences.completion_lengths).sum())
-        return {
-            "step": self.step,
-            **describe(rollouts),
-            "kl": kl,
-            **updates.metrics(),
-            "lr": lr,
-            "num_tokens": self.num_tokens,
-            "time/generation": sampled - started,
-            "time/training": perf_counter() - sampled,
-        }
-
-    def evaluate(self) -> dict[str, float | int | None]:
-        """Held-out accuracy, `greedy` and `sampled` in 0..1, and the mean `reward`; changes nothing."""
-        return self.source.evaluation.run()
-
-    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
-        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
-        return self.source.evaluation.samples(n)
+        return metrics | updates.metrics()
 
     def last_rollouts(self) -> list[Mapping[str, Any]]:
         """What was sampled in the last step, one JSON-able mapping a rollout; also after a step that failed."""
@@ -124,24 +66,3 @@ class PolicyTrainer:
             return []
         step, rollouts, advantages, updates = self._last
         return records(step, rollouts, advantages, updates.difference)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "batches": self.batches,
-            "num_tokens": self.num_tokens,
-            "scorer": self.scorer_hash,
-            "model": model_state(self.model),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.source.generator),
-            "reference": self.reference.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.source.generator, state["random"])
-        self.reference.load_state_dict(state["reference"])
-        self.step, self.num_tokens = state["step"], state["num_tokens"]
-        self.batches = state.get("batches", self.step)  # states from before dynamic sampling have a batch a step

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -32,24 +33,16 @@ from torch import Tensor
 from align_scratch.config.ppo import PPOConfig
 from align_scratch.gae import KLController, gae, token_rewards, whiten
 from align_scratch.losses import kl_penalty, split, weighted_sum
-from align_scratch.metrics import describe, finite, records
+from align_scratch.metrics import Metrics, finite, records
 from align_scratch.ppo_losses import policy_clipped, policy_terms, value_terms
 from align_scratch.ppo_metrics import PPOUpdates
-from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
-from align_scratch.reference import Reference
-from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
-from align_scratch.rollout_source import RolloutSource
+from align_scratch.protocols import Model
 from align_scratch.rollouts import Rollouts
+from align_scratch.sampling_trainer import SamplingTrainer
+from align_scratch.saved_tensors import FOLDER
 from align_scratch.state import (
     adamw,
     current_lr,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
     update,
 )
 from align_scratch.value_head import Read, ValueFunction
@@ -61,38 +54,19 @@ FAR = 10.0
 """A score further from 0 than this drowns the divergence and the value loss; it is worth a line."""
 
 
-class PPO:
+class PPO(SamplingTrainer):
     """Trainer `ppo`."""
 
-    def __init__(
-        self,
-        config: PPOConfig,
-        *,
-        model: Model,
-        tokenizer: Tokenizer,
-        task: Task,
-        sampler: Sampler,
-        adapter: Adapter | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Raises DoesNotFit if the parts cannot work together: no end mark, a short context, a sampler that masks, a
-        reward model of another vocabulary."""
-        self.config, self.model = config, model
-        self.source = RolloutSource(
-            config,
-            model=model,
-            tokenizer=tokenizer,
-            task=task,
-            sampler=sampler,
-            seed=seed,
-            name="ppo",
-            rewarded_elsewhere=config.reward_model is not None,
-        )
-        self.device = self.source.device
-        self.scorer = load_scorer(config.reward_model, self.source, adapter)
-        self.scorer_hash = identity(self.scorer)
+    name = "ppo"
+    config: PPOConfig
+
+    def __init__(self, config: PPOConfig, *, model: Model, **parts: Any) -> None:
+        """As SamplingTrainer, which says what is raised; besides, DoesNotFit if `value_head` names none for here."""
+        super().__init__(config, model=model, **parts)
         self.values = ValueFunction(model, config.value_trunk)  # V
-        policy, values = trainable(model), self.values.parameters()
+        if config.value_head is not None:
+            self.values.load(Path(config.value_head) / FOLDER)
+        policy, values = self.named, self.values.parameters()
         self.named = policy | values
         head = dict(self.values.head.named_parameters())  # starts from nothing, and has to learn faster than all else
         trunk = {name: parameter for name, parameter in values.items() if name.startswith("value_trunk.")}
@@ -100,21 +74,18 @@ class PPO:
         self.optimizer.add_param_group(
             {"params": list(head.values()), "weight_decay": 0.0, "lr_scale": config.value_lr_ratio}
         )
-        needed = config.kl_coef > 0 or config.track_kl > 0
-        self.reference = Reference(model, adapter, sampler=sampler, needed=needed)  # pi_ref
         self.controller = KLController(config.kl_coef, config.kl_target, config.kl_horizon)
         self.normaliser: tuple[float, float] | None = None  # mean and deviation of scores
-        self.step, self.num_tokens = 0, 0
         self._last: tuple[int, Rollouts, dict[str, Tensor]] | None = None
 
-    def train(self) -> Iterator[Mapping[str, float | int | None]]:
+    def train(self) -> Iterator[Metrics]:
         """Metrics after each step: one batch of rollouts and all updates on it."""
         config = self.config
         while self.step < config.steps:
             started = perf_counter()
 
             # Run pi_old: completions y of prompts x, and their scores.
-            rollouts = rescore(self.source.sample(self.step), self.scorer)
+            rollouts = self._sample()
             scores = self._scores(rollouts)  # (N,), NaN where there is none
             rows, lengths = rollouts.sequences, rollouts.generation.lengths
             judged = ~scores.isnan()  # (N,)
@@ -125,8 +96,10 @@ class PPO:
             # r_t = -kl_coef KL_t, and the score at the last token.
             old, old_values, after = self._look_back(rows)  # log pi_old (N, T), V_old (N, T), V behind the end (N,)
             divergence = torch.zeros_like(old)  # (N, T)
-            if config.kl_coef > 0:
-                divergence = kl_penalty(old, self.reference.log_probs(rows), config.kl_estimator)
+            watched = self._watched(len(old))
+            if len(watched):
+                reference = self.reference.log_probs(rows.select(watched))
+                divergence[watched] = kl_penalty(old[watched], reference, config.kl_estimator)
             kl_coef = self.controller.coef
             rewards = token_rewards(scores.nan_to_num(), divergence, lengths, kl_coef=kl_coef)  # (N, T)
             if config.whiten_rewards:
@@ -147,7 +120,7 @@ class PPO:
             self._last = self.step + 1, rollouts, {
                 "advantage": _row_means(advantages, mask),
                 "value": old_values[:, 0],
-                "kl": divergence.sum(1),
+                "kl": torch.full_like(old[:, 0], torch.nan).index_copy(0, watched, divergence[watched].sum(1)),
                 "difference": difference,
             }  # fmt: skip
 
@@ -179,30 +152,28 @@ class PPO:
                 )
                 updates.done(loss, grad_norm)
 
-            sequence_kl = float((divergence.sum(1)[judged]).mean())  # nats a completion
+            watched = watched[judged[watched]]
+            sequence_kl = float(divergence[watched].sum(1).mean()) if len(watched) else 0.0  # nats a completion
             if config.kl_coef > 0:
                 self.controller.update(sequence_kl, int(judged.sum()))
-            self.step += 1
-            self.num_tokens += int((rows.prompt_lengths + rows.completion_lengths).sum())
             score = float(scores.nanmean())
-            yield {
-                "step": self.step,
-                **describe(rollouts),
-                "kl": kl,
-                "objective/kl": sequence_kl if config.kl_coef > 0 else None,
+            metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
+            metrics |= {
+                "objective/kl": sequence_kl if len(watched) else None,
                 "objective/entropy": finite(-(old * mask).sum(1)[judged].mean()),
                 "objective/non_score_reward": -kl_coef * sequence_kl,
                 "objective/rlhf_reward": score - kl_coef * sequence_kl,
                 "objective/scores": score,
                 "kl_coef": kl_coef,
-                **updates.metrics(),
                 "val/explained_variance": _explained(old_values[mask], returns[mask]),
                 "sampling/sampling_logp_difference/max": finite(difference.max()),
-                "lr": lr,
-                "num_tokens": self.num_tokens,
-                "time/generation": sampled - started,
-                "time/training": perf_counter() - sampled,
             }
+            yield metrics | updates.metrics()
+
+    def _watched(self, n: int) -> Tensor:
+        """Rows whose divergence from pi_ref is known: all if it is in the reward, else `track_kl` of all, or none."""
+        some = n if self.config.kl_coef > 0 else min(n, self.config.track_kl)
+        return torch.arange(0, n if some else 0, -(-n // max(1, some)), device=self.device)
 
     def _scores(self, rollouts: Rollouts) -> Tensor:
         """What PPO maximises (N,): rewards, normalised, fined for a missing end, and cut, as far as the options say."""
@@ -258,16 +229,6 @@ class PPO:
         self.model.train(training)
         self.values.train(training)
 
-    # --- what a host asks for
-
-    def evaluate(self) -> dict[str, float | int | None]:
-        """Held-out accuracy, `greedy` and `sampled` in 0..1, and the mean `reward`; changes nothing."""
-        return self.source.evaluation.run()
-
-    def samples(self, n: int, /) -> list[Mapping[str, Any]]:
-        """`n` held-out prompts with a completion and its marks, for a person to read; changes nothing."""
-        return self.source.evaluation.samples(n)
-
     def last_rollouts(self) -> list[Mapping[str, Any]]:
         """What was sampled in the last step, one JSON-able mapping a rollout; also after a step that failed.
 
@@ -281,29 +242,25 @@ class PPO:
         return [{**record, "value": finite(value), "kl": finite(kl)} for record, value, kl in pairs]
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "num_tokens": self.num_tokens,
-            "scorer": self.scorer_hash,
+        return super().state_dict() | {
             "kl_coef": self.controller.coef,
             "normaliser": None if self.normaliser is None else list(self.normaliser),
-            "model": model_state(self.model),
             "values": self.values.state_dict(),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.source.generator),
-            "reference": self.reference.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        check_same_scorer(self.config.reward_model, self.scorer_hash, state)
-        load_model_state(self.model, state["model"])
+        super().load_state_dict(state)
         self.values.load_state_dict(state["values"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.source.generator, state["random"])
-        self.reference.load_state_dict(state["reference"])
         self.controller.coef = state["kl_coef"]
         self.normaliser = None if state["normaliser"] is None else (state["normaliser"][0], state["normaliser"][1])
-        self.step, self.num_tokens = state["step"], state["num_tokens"]
+
+    def save(self, directory: Path, /) -> None:
+        """Write the value function, which no model has a place for."""
+        self.values.save(directory)
+
+    def load(self, directory: Path, /) -> None:
+        """Read what `save` wrote, the model being the saved one already."""
+        self.values.load(directory)
 
 
 def _row_means(values: Tensor, mask: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Reward:
         seed: int = 0,
     ) -> None:
         """Raises DoesNotFit if no pair can be used, DataError if one lacks a side."""
-        del sampler, adapter  # nothing is sampled, and what an adapter made trainable is trained
+        del sampler  # nothing is sampled
         self.config = config
         longest = model.max_length
         if config.body == "encoder" and config.encoder_length is not None:
@@ -69,7 +69,7 @@ class Reward:
             for name in ("train", "held_out")
         )
         self.pairs, self.held_out = train, held_out
-        self.reward_model = self._new_model(model, tokenizer, longest, derived_seed(seed, "reward head"))
+        self.reward_model = self._new_model(model, tokenizer, longest, derived_seed(seed, "reward head"), adapter)
         self.body = cast(Any, self.reward_model)  # as a module with parameters; it is no language model
         self.device = self.reward_model.head.weight.device
         self.named = trainable(self.body)
@@ -78,10 +78,12 @@ class Reward:
         self.generator = torch.Generator(self.device).manual_seed(derived_seed(seed, "reward"))
         self.step, self.num_tokens = 0, 0
 
-    def _new_model(self, model: Model, tokenizer: Tokenizer, longest: int | None, seed: int) -> RewardModel:
+    def _new_model(
+        self, model: Model, tokenizer: Tokenizer, longest: int | None, seed: int, adapter: Adapter | None
+    ) -> RewardModel:
         config = self.config
         if config.body == "model":
-            return RewardModel.on_model(model, tokenizer, seed=seed)
+            return RewardModel.on_model(model, tokenizer, adapter=adapter, seed=seed)
         shape = {
             "vocab_size": model.vocab_size,
             "n_layer": config.encoder_layers,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -20,19 +21,15 @@ from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from align_scratch.encoder import Encoder
 from align_scratch.errors import DataError, DoesNotFit
 from align_scratch.protocols import Adapter, Model, Tokenizer
+from align_scratch.saved_tensors import FOLDER, read_about, read_into, write
 from inference_scratch.score import Sequences
 
-FOLDER = "trainer"  # where a run keeps the files of its trainer
 ABOUT, WEIGHTS = "reward_model.json", "head.safetensors"
-FORMAT = 1
-_LARGEST_ABOUT = 2**20  # bytes
 _ROWS = 256  # scored at a time: bounds memory, not the result
 _PROBE_TEXT = "The quick brown fox: 0 1 2 3 4 5 6 7 8 9 + - = ?"
 
@@ -62,12 +59,13 @@ class RewardModel(nn.Module):
     # --- building
 
     @classmethod
-    def on_model(cls, model: Model, tokenizer: Tokenizer, *, seed: int = 0) -> Self:
-        """A new head on a language model, which is shared and not copied."""
+    def on_model(cls, model: Model, tokenizer: Tokenizer, *, adapter: Adapter | None = None, seed: int = 0) -> Self:
+        """A new head on a language model, which is shared and not copied; `adapter` is what it is adapted by."""
         about = {
             "vocab_size": model.vocab_size,
             "tokenizer": tokenizer_hash(tokenizer, model.vocab_size),
             "model": type(model).__name__,
+            "adapter": None if adapter is None else _class(adapter),
         }
         body: Any = model
         return cls(body, kind="model", width=_feature_width(model), about=about, seed=seed)
@@ -131,23 +129,22 @@ class RewardModel(nn.Module):
 
     def save(self, directory: Path, /) -> None:
         """Write the head, and the encoder if the body is one; a language model is saved by whoever owns it."""
-        directory.mkdir(parents=True, exist_ok=True)
-        tensors = {"weight": self.head.weight, "bias": self.head.bias}
-        if self.kind == "encoder":
-            tensors |= {f"encoder.{name}": tensor for name, tensor in self.body.state_dict().items()}
-        weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         about = {
-            "format": FORMAT,
             "body": self.kind,
             "width": self.width,
             **self.about,
             "mean": self.mean.item(),
             "std": self.std.item(),
             "probe": self._probe(),
-            "weights": sha256(weights).hexdigest(),
         }
-        (directory / WEIGHTS).write_bytes(weights)
-        (directory / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write(directory / ABOUT, directory / WEIGHTS, about, self._own_tensors())
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        """What is saved with the head: all but the numbers of a language model."""
+        tensors: dict[str, Tensor] = {"weight": self.head.weight, "bias": self.head.bias}
+        if self.kind == "encoder":
+            tensors |= {f"encoder.{name}": tensor for name, tensor in self.body.state_dict().items()}
+        return tensors
 
     def read_head(self, directory: Path, /) -> None:
         """Load what `save` wrote in `directory` into this reward model, whose body is there already.
@@ -157,24 +154,8 @@ class RewardModel(nn.Module):
         about = _read_about(directory / ABOUT)
         for name, what in (("vocab_size", "vocabulary"), ("tokenizer", "tokenizer")):
             _same(about, directory / ABOUT, name, what, self.about[name])
-        wanted = {"weight": self.head.weight, "bias": self.head.bias}
-        if self.kind == "encoder":
-            wanted |= {f"encoder.{name}": tensor for name, tensor in self.body.state_dict().items()}
-        found = _read_weights(directory / WEIGHTS, about.get("weights"))
-        if found.keys() != wanted.keys():
-            odd = sorted(found.keys() ^ wanted.keys())
-            raise DataError(f"{directory / WEIGHTS}: has other tensors than such a model: {', '.join(odd[:3])}")
-        for name, tensor in found.items():
-            if tensor.shape != wanted[name].shape or not tensor.is_floating_point():
-                raise DataError(
-                    f"{directory / WEIGHTS}: {name} is {tensor.dtype} {tuple(tensor.shape)}, must be "
-                    f"{tuple(wanted[name].shape)}"
-                )
-            if not bool(tensor.isfinite().all()):
-                raise DataError(f"{directory / WEIGHTS}: {name} has numbers that are not finite")
+        read_into(self._own_tensors(), directory / WEIGHTS, about)
         with torch.no_grad():
-            for name, tensor in found.items():
-                wanted[name].copy_(tensor)
             self.mean.fill_(_number(about, "mean", directory / ABOUT))
             self.std.fill_(_number(about, "std", directory / ABOUT))
         if not float(self.std) > 0:
@@ -214,7 +195,7 @@ class RewardModel(nn.Module):
             shape = _encoder_shape(about, folder / ABOUT)
             loaded = cls.on_encoder(shape, tokenizer)
         else:
-            loaded = cls.on_model(_load_body(run, about, policy_model, adapter), tokenizer)
+            loaded = cls.on_model(_load_body(run, about, policy_model, adapter), tokenizer, adapter=adapter)
         loaded.to(device)
         loaded.read_head(folder)
         return loaded.eval().requires_grad_(False)
@@ -272,44 +253,42 @@ def _load_body(run: Path, about: Mapping[str, Any], policy_model: Model, adapter
             f"one too; it is {here.__name__}: train the reward model --from the policy's own start"
         )
     loader: Any = here
+    adapted = (run / "adapter").is_dir()
+    if adapted and (adapter is None or about.get("adapter") not in (None, _class(adapter))):
+        name, here_is = _adapter_name(run), "none" if adapter is None else _class(adapter)
+        raise DoesNotFit(
+            f"reward_model: {run} was trained with the adapter {name or about.get('adapter')}, and can only be read in "
+            f"a run with an adapter of that kind; this one has {here_is}: give it --adapter {name or 'of that kind'}, "
+            "or train the reward model without one"
+        )
     try:
         model = loader.load(run / "model")
-        if (run / "adapter").is_dir():
-            if adapter is None:
-                raise DoesNotFit(
-                    f"reward_model: {run} has an adapter, and this run has none to read it with; give this run an "
-                    "adapter of the same kind, or train the reward model without one"
-                )
+        if adapted:
             attachment: Any = type(adapter)
             attachment.load(run / "adapter").wrap(model)
-    except DoesNotFit:
-        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{run}: its model cannot be read: {type(error).__name__}: {error}") from error
     return model.to(next(policy_model.parameters()).device)
 
 
+def _class(adapter: Adapter) -> str:
+    return f"{type(adapter).__module__}:{type(adapter).__qualname__}"
+
+
+def _adapter_name(run: Path) -> str | None:
+    """What the host calls the adapter of a run; None if that is not to be found out."""
+    try:
+        name = tomllib.loads((run / "run.toml").read_text("utf-8"))["adapter"]["name"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
+
+
 def _read_about(path: Path) -> dict[str, Any]:
-    try:
-        raw = path.read_bytes()
-        if len(raw) > _LARGEST_ABOUT:
-            raise ValueError(f"{len(raw)} bytes are too many")
-        about = json.loads(raw)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable: {error}") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("body") not in ("model", "encoder"):
-        raise DataError(f"{path}: describes no reward model of format {FORMAT}")
+    about = read_about(path, "reward model")
+    if about.get("body") not in ("model", "encoder"):
+        raise DataError(f"{path}: describes no reward model that is known here: its body is {about.get('body')!r}")
     return about
-
-
-def _read_weights(path: Path, expected: object) -> dict[str, Tensor]:
-    try:
-        raw = path.read_bytes()
-        if sha256(raw).hexdigest() != expected:
-            raise ValueError("its content is not what was saved")
-        return load_tensors(raw)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(f"{path}: not readable: {error}") from None
 
 
 def _same(about: Mapping[str, Any], path: Path, name: str, what: str, here: object) -> None:

@@ -74,19 +74,21 @@ def update(
 # --- everything that training changes ------------------------------------------------------------------------------
 
 
+def model_places(model: Model) -> dict[str, Tensor]:
+    """What is trainable, and the persistent buffers, by name: the tensors themselves."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # all names of tied ones
+    places: dict[str, Tensor] = dict(trainable(model))
+    return places | {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
+
+
 def model_state(model: Model) -> dict[str, Tensor]:
     """What is trainable, and the persistent buffers: copies, by name."""
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # all names of tied ones
-    state = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
-    return state | {name: t.detach().clone() for name, t in model.state_dict().items() if name not in parameters}
+    return {name: tensor.detach().clone() for name, tensor in model_places(model).items()}
 
 
 def load_model_state(model: Model, state: Mapping[str, Tensor]) -> None:
     """Copy a state in place. Raises ValueError if names or shapes differ from what the model has."""
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # all names of tied ones
-    places: dict[str, Tensor] = dict(trainable(model))
-    places |= {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
-    _copy(places, state, "model")
+    _copy(model_places(model), state, "model")
 
 
 def _copy(places: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:

@@ -3,22 +3,29 @@
 A linear head reads the features that the model's output head reads, never its logits, and starts at 0, so the first
 advantages are those of plain rewards. The trunk below it is the policy's own, with or without gradients of the value
 loss in it, or a copy of its own. Under an adapter the features are those of the adapted model.
+
+On disk it lies beside its policy, in `trainer/` of the run: value_head.json says what it is, value_head.safetensors has
+the head, and what was trained of a trunk of its own.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from align_scratch.errors import DoesNotFit
 from align_scratch.protocols import Model, Sampler
-from align_scratch.state import load_model_state, model_state, trainable
+from align_scratch.saved_tensors import FOLDER, read_about, read_into, write
+from align_scratch.state import load_model_state, model_places, model_state, trainable
 from inference_scratch.score import Sequences, completion_log_probs
 
 TRUNKS = ("detached", "shared", "own")
+ABOUT, WEIGHTS = "value_head.json", "value_head.safetensors"
 
 
 class ValueHead(nn.Module):
@@ -78,7 +85,7 @@ class ValueFunction:
     def __init__(self, model: Model, trunk: str) -> None:
         if trunk not in TRUNKS:
             raise ValueError(f"value_trunk: got {trunk!r}, must be one of {', '.join(TRUNKS)}")
-        self.model, self.detached = model, trunk == "detached"
+        self.model, self.trunk, self.detached = model, trunk, trunk == "detached"
         self.own: Any = copy.deepcopy(model) if trunk == "own" else None
         self.head = ValueHead(_some_features(model))
 
@@ -118,6 +125,31 @@ class ValueFunction:
         self.head.load_state_dict(state["head"])
         if self.own is not None:
             load_model_state(self.own, state["trunk"])
+
+    def save(self, directory: Path, /) -> None:
+        """Write the head, and what is trained of a trunk of its own, into `directory`."""
+        about = {"trunk": self.trunk, "width": len(self.head.weight)}
+        write(directory / ABOUT, directory / WEIGHTS, about, self._places())
+
+    def load(self, directory: Path, /) -> None:
+        """Read what `save` wrote. Raises DataError if a file is damaged; DoesNotFit, naming `directory`, if it is of
+        another width or its trunk another."""
+        if not (directory / ABOUT).is_file():
+            raise DoesNotFit(f"value_head: {directory} holds none; finished runs of trainer ppo do, in {FOLDER}/")
+        about = read_about(directory / ABOUT, "value head")
+        width, trunk = len(self.head.weight), about.get("trunk")
+        if about.get("width") != width:
+            raise DoesNotFit(f"value_head: {directory} reads {about.get('width')} features; here are {width}")
+        if (trunk == "own") != (self.trunk == "own"):
+            raise DoesNotFit(f"value_head: {directory} is of value_trunk={trunk}; set that here too")
+        read_into(self._places(), directory / WEIGHTS, about)
+
+    def _places(self) -> dict[str, Tensor]:
+        """Everything that is saved, by name: the tensors themselves."""
+        places: dict[str, Tensor] = {f"head.{name}": parameter for name, parameter in self.head.named_parameters()}
+        if self.own is not None:
+            places |= {f"trunk.{name}": tensor for name, tensor in model_places(self.own).items()}
+        return places
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ class BestOfNConfig(PolicyConfig):
     epochs: int = option(1, "passes over the best of a batch")
     batch_size: int = option(64, "completions in an optimizer update, at most")
     drop_zero_variance: bool = option(True, "leave out prompts whose samples all have one reward: none is the best")
-    reward_model: str | None = option(None, "run of trainer `reward` whose model says what is best; none = the task")
     curve_prompts: int = option(256, "held-out prompts on which an evaluation measures the best of 1, 2, 4, ... n")
     mask_truncated: bool = option(True, "keep no completion that was cut off: it does not show how to end")
     disable_dropout: bool = option(False, "no dropout while imitating")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from align_scratch.config.checks import at_least, option
+from align_scratch.config.checks import at_least, option, refuse
 from align_scratch.config.policy import PolicyConfig
 
 
@@ -18,7 +18,7 @@ class ExpertIterationConfig(PolicyConfig):
     group_size: int = option(4, "completions sampled for each prompt (also known as num_rollouts)")
     epochs: int = option(1, "passes over what an iteration keeps")
     batch_size: int = option(64, "kept completions in an optimizer update, at most")
-    min_reward: float | None = option(None, "least reward of a completion that is kept; none = it must be correct")
+    min_reward: float | None = option(None, "least reward of what is kept; none = it must be correct")
     max_per_prompt: int | None = option(None, "different correct completions kept for a prompt; none = all of them")
     from_base: bool = option(False, "each iteration imitates from the starting weights anew, as STaR; samples do not")
     mask_truncated: bool = option(True, "keep no completion that was cut off: it does not show how to end")
@@ -27,3 +27,6 @@ class ExpertIterationConfig(PolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "epochs", "batch_size", "max_per_prompt", why="it is a count")
+        if self.reward_model is not None and self.min_reward is None:
+            refuse("min_reward", None, "a number where there is a reward_model",
+                   "its scores have a mean near 0 and a deviation near 1; what is correct it does not say")  # fmt: skip

@@ -19,12 +19,20 @@ class PolicyConfig(OptimizerConfig):
     group_size: int = option(8, "completions sampled for each prompt")
     max_new_tokens: int | None = option(None, "longest completion; none = longest training answer and its end mark")
     track_kl: int = option(16, "rollouts a step on which the divergence from the starting model is measured; 0 = none")
+    reward_model: str | None = option(
+        None, "run of trainer `reward` whose model gives the rewards; none = the task does"
+    )
     disable_dropout: bool = option(True, "no dropout in updates, so that the first ratio is 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "prompts_per_step", "group_size", "max_new_tokens", why="it is a count")
         at_least(self, 0, "track_kl", why="it cannot be negative")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether anything looks at the model that the policy started from."""
+        return self.track_kl > 0
 
     def refuse_group_of_one(self) -> None:
         """For trainers whose baseline is the group's mean."""

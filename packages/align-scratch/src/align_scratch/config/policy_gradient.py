@@ -10,11 +10,8 @@ from align_scratch.config.policy import PolicyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyGradientConfig(PolicyConfig):
-    """Where the reward comes from, what of it is learned, and how near the reference model the policy is held."""
+    """What is learned from, and how near the reference model the policy is held."""
 
-    reward_model: str | None = option(
-        None, "run of trainer `reward` whose model gives the rewards; none = the task does"
-    )
     mask_truncated: bool = option(False, "learn nothing from completions that were cut off")
     kl_coef: float = option(0.0, "weight of the divergence from the reference model")
     sync_ref_model: bool = option(False, "let the reference follow the policy")
@@ -29,3 +26,7 @@ class PolicyGradientConfig(PolicyConfig):
         if self.sync_ref_model and self.kl_coef == 0:
             refuse("sync_ref_model", True, "false while kl_coef is 0",
                    "no loss looks at the reference, so there is nothing to synchronise")  # fmt: skip
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_coef > 0 or super().needs_reference

@@ -37,9 +37,6 @@ class PPOConfig(PolicyConfig):
     missing_eos_penalty: float | None = option(
         None, "taken off the score of a completion without an end; none = nothing"
     )
-    reward_model: str | None = option(
-        None, "run of trainer `reward` whose model gives the scores; none = the task does"
-    )
     normalize_scores: bool | None = option(
         None, "scores to mean 0, deviation 1 by the first batch; none = only a reward model's"
     )
@@ -47,6 +44,7 @@ class PPOConfig(PolicyConfig):
     value_trunk: Literal["detached", "shared", "own"] = option(
         "shared", "what the value head reads: the policy's features (detached: no gradient into them) or a copy's"
     )
+    value_head: str | None = option(None, "finished run of trainer `ppo` whose value function to begin with; none = 0")
     value_lr_ratio: float = option(50.0, "learning rate of the value head as a multiple of lr; it starts from nothing")
     adam_eps: float = option(1e-5, "AdamW: added to the root of the mean square")
 
@@ -69,3 +67,7 @@ class PPOConfig(PolicyConfig):
             refuse("minibatches", self.minibatches,
                    f"at most prompts_per_step x group_size ({self.prompts_per_step * self.group_size})",
                    "every minibatch needs a rollout")  # fmt: skip
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_coef > 0 or super().needs_reference
