@@ -35,3 +35,9 @@ class ModelNotSupported(ValueError):
     """A model that cannot stand behind the contract, or does not fit the tokenizer."""
 
     exit_code = 2
+
+
+class PolicyCollapsed(RuntimeError):
+    """A policy that has taught itself to fail, in a run that is to end then; the message says what shows it."""
+
+    exit_code = 1

@@ -99,3 +99,26 @@ class Teacher:
             weight.copy_(state[name])
             if name in self.averages:
                 self.averages[name].copy_(state[name])
+
+
+class Reading:
+    """What a teacher thinks of one batch of completions, read part by part, and once where it cannot change.
+
+    A frozen teacher, or an average that follows after the batch, says the same in each pass over the batch; it is kept
+    if all of it together is at most `most_kept` numbers.
+    """
+
+    def __init__(self, teacher: Teacher, rows: Sequences, sampler: Sampler, *, most_kept: int) -> None:
+        self.teacher, self.rows, self.sampler = teacher, rows, sampler
+        stays = teacher.kind in ("ema", "frozen")
+        self.keep = stays and int(rows.completion_lengths.sum()) * teacher.model.vocab_size <= most_kept
+        self._known: dict[int, Tensor] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """log q (M, V) at the completion tokens of `rows`; two parts with the same first row must be the same part."""
+        if not self.keep:
+            return self.teacher.log_probs(self.rows.select(rows), self.sampler)
+        first = int(rows[0])
+        if first not in self._known:
+            self._known[first] = self.teacher.log_probs(self.rows.select(rows), self.sampler)
+        return self._known[first]

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from align_scratch.errors import CheckerFailed
+from align_scratch.metrics import Metrics
 from align_scratch.protocols import Score
 from papers_scratch.config.sdpo import RepromptConfig, SDPOConfig
 
@@ -145,3 +146,21 @@ def as_demonstration(config: RepromptConfig, text: str) -> str | None:
     if config.remove_thinking:
         return strip_thinking(text)
     return text if text.strip() else None
+
+
+def describe_contexts(
+    config: SDPOConfig, rewards: Tensor, contexts: Sequence[Reprompt], taught: Tensor, overflow: int
+) -> Metrics:
+    """Of rewards (P, G), N contexts, and which rows were taught (N,): shares of groups and completions, 0..1; how many
+    had their feedback cut, or no room for it."""
+    success = rewards >= config.success_threshold  # (P, G)
+    n = len(contexts)
+    return {
+        "self_distillation/success_group_fraction": float(success.any(1).double().mean()),
+        "self_distillation/success_sample_fraction": float(success.double().mean()),
+        "self_distillation/feedback_available_fraction": sum(c.feedback_available for c in contexts) / n,
+        "self_distillation/feedback_used_fraction": sum(c.feedback for c in contexts) / n,
+        "self_distillation/feedback_cut": sum(c.feedback_cut for c in contexts),
+        "self_distillation/reprompt_sample_fraction": float(taught.double().mean()),
+        "self_distillation/reprompt_overflow": overflow,
+    }

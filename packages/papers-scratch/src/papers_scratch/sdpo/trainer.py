@@ -48,8 +48,10 @@ from align_scratch.scoring import completion_logits
 from align_scratch.state import current_lr, update
 from inference_scratch.score import Sequences, pack
 from papers_scratch.config.sdpo import SDPOConfig
-from papers_scratch.sdpo.policy import Teacher
-from papers_scratch.sdpo.reprompting import Reprompt, feedback_on, reprompt
+from papers_scratch.errors import PolicyCollapsed
+from papers_scratch.sdpo.collapse import REMEDY, CollapseWatch
+from papers_scratch.sdpo.policy import Reading, Teacher
+from papers_scratch.sdpo.reprompting import Reprompt, describe_contexts, feedback_on, reprompt
 from papers_scratch.sdpo.self_distillation import at_sampled_token, divergence, on_student_top_k, one_sided_weight
 
 MOST_LOGITS = 2**24  # numbers in the logits of one forward pass; beyond it a micro-batch is read in parts
@@ -80,10 +82,14 @@ class SDPO(PolicyTrainer):
         self.seed = seed
         self.teacher = Teacher(model, self.named, kind=config.teacher, rate=config.teacher_update_rate, mix=config.mix)
         self.inactive = 0  # steps in a row without anything to distil
+        self.collapse = CollapseWatch(average=config.teacher == "ema")
         self._shown: Sequence[Reprompt] = ()
 
     def train(self) -> Iterator[Metrics]:
-        """Metrics after each step: one batch of rollouts and all updates on it."""
+        """Metrics after each step: one batch of rollouts and all updates on it.
+
+        Raises PolicyCollapsed behind the metrics of a step that shows a collapse, with `stop_on_collapse`.
+        """
         config = self.config
         while self.step < config.steps:
             started = perf_counter()
@@ -98,6 +104,8 @@ class SDPO(PolicyTrainer):
             contexts = self._reprompt(rollouts)
             taught, overflow, teacher_rows = self._teacher_rows(rollouts, contexts)  # (N,) bool, count, rows
             taught &= self._judged(rollouts)
+            most = MOST_LOGITS if config.epochs_per_batch > 1 else 0
+            reading = Reading(self.teacher, teacher_rows, self.source.sampler, most_kept=most)
             advantages = group_advantages(rollouts.rewards, scale=config.scale_rewards)  # (P, G)
             advantages = advantages.flatten().to(self.device, old.dtype)  # (N,)
             used = taught if config.policy_weight == config.kl_coef == 0 else self._judged(rollouts)
@@ -118,8 +126,7 @@ class SDPO(PolicyTrainer):
                 loss = 0.0
                 for rows, weight, share in self._parts(minibatch, weights, shares, lengths):
                     real = mask[rows]  # (M', T)
-                    with torch.no_grad():
-                        teacher = self.teacher.log_probs(teacher_rows.select(rows), self.source.sampler)  # log q (M, V)
+                    teacher = reading(rows)  # log q (M, V)
                     self.model.train(not config.disable_dropout)
                     logits, ids = completion_logits(self.model, rollouts.sequences.select(rows))  # (M, V), (M,)
                     student = self.source.sampler.log_probs(logits)  # log p (M, V)
@@ -153,10 +160,14 @@ class SDPO(PolicyTrainer):
 
             metrics = self._finish(rollouts, kl=kl, updates=updates, lr=lr, started=started, sampled=sampled)
             distilled, tokens = first_divergence.tolist()
-            metrics |= _describe(config, rollouts, contexts, taught, overflow)
+            metrics |= describe_contexts(config, rollouts.rewards, contexts, taught, overflow)
             metrics["self_distillation/distillation_loss"] = distilled / tokens if tokens else None
             metrics["self_distillation/teacher_distance"] = self.teacher.distance()
+            collapsed = self.collapse.see(metrics)
+            metrics["self_distillation/collapsed"] = int(collapsed is not None)
             yield metrics
+            if collapsed is not None and config.stop_on_collapse:
+                raise PolicyCollapsed(f"sdpo: stopped after step {self.step}: {collapsed}; {REMEDY}")
 
     # --- the teacher's side
 
@@ -265,12 +276,15 @@ class SDPO(PolicyTrainer):
         return [{**row, "teacher_prompt": shown.text} for row, shown in zip(rows, self._shown, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "teacher": self.teacher.state_dict(), "inactive": self.inactive}
+        return {**super().state_dict(), "teacher": self.teacher.state_dict(), "inactive": self.inactive,
+                "collapse": self.collapse.state_dict()}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         super().load_state_dict(state)
         self.teacher.load_state_dict(state["teacher"])
         self.inactive = state["inactive"]
+        if "collapse" in state:  # states of earlier versions begin to watch anew
+            self.collapse.load_state_dict(state["collapse"])
 
 
 def _minibatches(used: Tensor, n: int, parts: int) -> list[tuple[Tensor, int]]:
@@ -283,20 +297,3 @@ def _minibatches(used: Tensor, n: int, parts: int) -> list[tuple[Tensor, int]]:
 def _as_rows(values: Tensor, real: Tensor) -> Tensor:
     """Values (M,) of the real tokens as rows (B, T), 0 elsewhere."""
     return values.new_zeros(real.shape).masked_scatter(real, values)
-
-
-def _describe(
-    config: SDPOConfig, rollouts: Rollouts, contexts: Sequence[Reprompt], taught: Tensor, overflow: int
-) -> Metrics:
-    """Shares of groups and completions, 0..1; how many had their feedback cut, or no room for it."""
-    success = rollouts.rewards >= config.success_threshold  # (P, G)
-    n = len(contexts)
-    return {
-        "self_distillation/success_group_fraction": float(success.any(1).double().mean()),
-        "self_distillation/success_sample_fraction": float(success.double().mean()),
-        "self_distillation/feedback_available_fraction": sum(c.feedback_available for c in contexts) / n,
-        "self_distillation/feedback_used_fraction": sum(c.feedback for c in contexts) / n,
-        "self_distillation/feedback_cut": sum(c.feedback_cut for c in contexts),
-        "self_distillation/reprompt_sample_fraction": float(taught.double().mean()),
-        "self_distillation/reprompt_overflow": overflow,
-    }
