@@ -127,23 +127,31 @@ def drive(trainer: Any, run: Run, *, most_rollouts: int | None, points: int = PO
 class Bench:
     """A task and a seed: the warm start, and trainers from its weights."""
 
-    def __init__(self, task: str, seed: int, warm_start: str) -> None:
+    def __init__(
+        self,
+        task: str,
+        seed: int,
+        warm_start: str,
+        *,
+        task_options: Mapping[str, Any] | None = None,
+        warm_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.task_name, self.seed = task, seed
         self.trainers = trainers()
         target, rest = registered(align_scratch.plugin.register_tasks)[task]
-        self.task = resolve_name(target)(resolve_name(rest["config"])())
+        self.task = resolve_name(target)(resolve_name(rest["config"])(**(task_options or {})))
         self.tokenizer = BPETokenizer.train(self.task.texts("train"), BPEConfig())
         torch.manual_seed(seed)
         self.model = GPT(GPTConfig(), vocab_size=self.tokenizer.vocab_size)
         self.warm_start = drive(
-            self.build(warm_start, stop_at=STOP_AT),
+            self.build(warm_start, **(warm_options or {"stop_at": STOP_AT})),
             Run(task, seed, "warm start", ""),
             most_rollouts=None,
             points=1,
         )
         self.start = copy.deepcopy(self.model.state_dict())
 
-    def build(self, name: str, **options: Any) -> Any:
+    def build(self, name: str, *, adapter: Any = None, **options: Any) -> Any:
         target, rest = self.trainers[name]
         config = resolve_name(rest["config"])(**{**SETTINGS.get((name, self.task_name), {}), **options})
         return resolve_name(target)(
@@ -153,6 +161,7 @@ class Bench:
             task=self.task,
             sampler=Multinomial(MultinomialConfig()),
             seed=self.seed,
+            adapter=adapter,
         )
 
     def run(self, name: str, budget: str, steps: int) -> Run:
@@ -189,8 +198,8 @@ def table(runs: Sequence[Run]) -> str:
         lines.append(
             [
                 *key,
-                _spread([run.sampled for run in of]),
-                _spread([run.greedy for run in of]),
+                spread([run.sampled for run in of]),
+                spread([run.greedy for run in of]),
                 f"{mean(run.rollouts for run in of):,.0f}",
                 f"{mean(run.seconds for run in of):.1f}",
                 f"{mean(run.rollouts / run.seconds for run in of):,.0f}",
@@ -199,7 +208,7 @@ def table(runs: Sequence[Run]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
@@ -258,7 +267,7 @@ def main() -> int:
                     flush=True,
                 )
                 if args.out:
-                    _write(args.out / f"{args.name}.json", runs)
+                    write(args.out / f"{args.name}.json", runs)
     print("\nheld-out accuracy: mean over seeds (lowest to highest)\n")
     print(table(runs))
     found = misses(runs)
@@ -269,7 +278,7 @@ def main() -> int:
     return 1 if found else 0
 
 
-def _write(path: Path, runs: Sequence[Run]) -> None:
+def write(path: Path, runs: Sequence[Run]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
     lines = ",\n".join(json.dumps(_rounded(asdict(run))) for run in runs)
