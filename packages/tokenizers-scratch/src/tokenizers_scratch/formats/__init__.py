@@ -4,6 +4,8 @@
 |---|---|
 | `tokenizer_json.py` | the `tokenizer.json` of HF tokenizers, for byte-level BPE |
 | `tokenizer_json_kinds.py` | the same for our other tokenizers |
+| `tokenizer_json_pieces.py` | those of them that are made of scored pieces |
+| `tokenizer_json_parts.py` | what all of these files are put together from |
 | `gpt2_files.py`, one level up | `vocab.json` with `merges.txt`, for byte-level BPE |
 | `tiktoken_ranks.py` | the `.tiktoken` files of tiktoken, for byte-level BPE |
 | `sentencepiece_model.py` | the `.model` files of sentencepiece, as they are |

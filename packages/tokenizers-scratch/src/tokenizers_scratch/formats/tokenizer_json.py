@@ -18,12 +18,11 @@ from tokenizers_scratch.byte_alphabet import from_stand_ins, to_stand_ins
 from tokenizers_scratch.config_subword import BERT_TOKENS
 from tokenizers_scratch.errors import TokenizerFileError, UnsupportedExportError
 from tokenizers_scratch.formats.oniguruma import to_regex
-from tokenizers_scratch.formats.tokenizer_json_kinds import (
+from tokenizers_scratch.formats.tokenizer_json_kinds import content_of, read_own
+from tokenizers_scratch.formats.tokenizer_json_parts import (
     BYTE_LEVEL,
     FROM_BYTE_LEVEL,
     bpe_model,
-    content_of,
-    read_own,
     split_step,
     tokenizer_json_of,
 )
