@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from align_scratch.metrics import finite
+from align_scratch.metrics import failures, finite
 from align_scratch.protocols import Model, Sampler, Scorer, Task, Tokenizer
 from align_scratch.rollouts import Prompts, Rollouts, roll_out
 from align_scratch.text_match import exact_match, token_f1
@@ -40,13 +40,15 @@ class Evaluation:
 
         `exact_match` and `token_f1` compare greedy completions with the answers as texts, whatever the checker accepts.
         All of these are None without a checker, or without a problem. `reward_model` is the scorer's mean, if there is
-        one.
+        one. What could not be judged, greedy or sampled, counts as wrong and is counted: `reward/errors`, and by part.
         """
         names = ("greedy", "sampled", "reward", "exact_match", "token_f1")
         metrics: dict[str, float | int | None] = dict.fromkeys(names)
         checked = hasattr(self.task, "check") and len(self.held_out) > 0
+        marked: list[Rollouts] = []
         if checked:
             greedy = list(self._marked(Greedy(GreedyConfig())))
+            marked += greedy
             pairs = [(c, e.answer) for part in greedy for e, c in zip(part.examples, part.completions, strict=True)]
             metrics["greedy"] = _share_correct(greedy)
             metrics["exact_match"] = sum(exact_match(*pair) for pair in pairs) / len(pairs)
@@ -54,12 +56,17 @@ class Evaluation:
         if self.sampler is not None and len(self.held_out) and (checked or self.scorer is not None):
             sampled = list(self._marked(self.sampler))
             if checked:
+                marked += sampled
                 rewards = torch.cat([part.rewards for part in sampled])
                 reward = float(rewards.nanmean())
                 metrics |= {"sampled": _share_correct(sampled), "reward": reward if reward == reward else None}
             if self.scorer is not None:
                 values = torch.cat([self.scorer.score(part.sequences) for part in sampled])  # (N,)
                 metrics["reward_model"] = finite(values.double().mean())
+        errors = sum(int(part.rewards.isnan().sum()) for part in marked)
+        counted = failures(score for part in marked for score in part.scores)
+        if errors or counted:
+            metrics |= {"reward/errors": errors, **counted}
         return metrics | {"problems": len(self.held_out)}
 
     def samples(self, n: int) -> list[Mapping[str, Any]]:

@@ -24,6 +24,9 @@ SECONDS = 30.0
 BATCH_SECONDS = 300.0
 """That a task may take which marks a whole batch at once, by `check_all(examples, completions)`."""
 
+CHECKER = "checker"
+"""What a checker that fails as a whole is counted as, in the place of a part's name."""
+
 UNMARKED = Mark(reward=math.nan, correct=False)
 """Of a completion that nobody has marked."""
 
@@ -51,7 +54,7 @@ def mark_all(
             marks.extend(worker.marks_within(SECONDS if seconds is None else seconds))
         except TimeoutError as error:
             marks.extend(worker.done_so_far)
-            marks.append(_unmarked(f"the checker did not come back: {error}"))
+            marks.append(_unmarked(f"the checker did not come back: {error}", kind="timeouts"))
     return marks
 
 
@@ -100,7 +103,9 @@ def _mark_batch(
         scores = call_within(limit, "checker", lambda: task.check_all(examples, completions))
     except CheckerFailed:
         raise
-    except Exception as error:  # all rows together lose their marks; with nothing to learn from, the run ends
+    except TimeoutError as error:  # all rows together lose their marks; with nothing to learn from, the run ends
+        return [_unmarked(f"the checker did not come back: {error}", kind="timeouts")] * len(completions)
+    except Exception as error:
         return [_unmarked(f"the checker failed: {type(error).__name__}: {error}")] * len(completions)
     if len(scores) != len(completions):
         raise CheckerFailed(f"task: check_all gave {len(scores)} scores for {len(completions)} completions")
@@ -121,12 +126,17 @@ def _mark(check: Callable[[], Score]) -> Score:
         if known:
             return score
         told: Any = score.explanation
-        return _unmarked(f"the checker gave the reward {score.reward}: {told}".removesuffix(": "), score.parts)
+        told = f"the checker gave the reward {score.reward}: {told}".removesuffix(": ")
+        return _unmarked(told, score.parts, counts=getattr(score, "counts", None))
     except CheckerFailed:
         raise
+    except TimeoutError as error:
+        return _unmarked(f"the checker gave up: {error}", kind="timeouts")
     except Exception as error:  # a task's own code, fed with text that nobody has seen before
         return _unmarked(f"the checker failed: {type(error).__name__}: {error}")
 
 
-def _unmarked(explanation: str, parts: Any = None) -> Mark:
-    return Mark(reward=math.nan, correct=False, parts=dict(parts or {}), explanation=explanation[:500])
+def _unmarked(explanation: str, parts: Any = None, *, counts: Any = None, kind: str = "errors") -> Mark:
+    """counts: what the checker itself has counted, which says more than that it failed."""
+    counts = dict(counts or {f"{CHECKER}/{kind}": 1})
+    return Mark(reward=math.nan, correct=False, parts=dict(parts or {}), explanation=explanation[:500], counts=counts)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from align_scratch.advantages import zero_variance
+from align_scratch.protocols import Score
 from align_scratch.rollouts import Rollouts
 from inference_scratch.generate import Generation
 
@@ -42,7 +44,18 @@ def describe(rollouts: Rollouts) -> Metrics:
         metrics[f"rewards/{part}/std"] = (
             finite(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else None
         )
-    return metrics
+    return metrics | failures(rollouts.scores)
+
+
+def failures(scores: Iterable[Score]) -> dict[str, int]:
+    """`rewards/PART/errors`, `.../timeouts`, `.../unparsed` and what else was counted in judging; only what occurred.
+
+    The part `checker` is a task's checker as a whole.
+    """
+    counts: Counter[str] = Counter()
+    for score in scores:
+        counts.update(getattr(score, "counts", {}))
+    return {f"rewards/{name}": count for name, count in sorted(counts.items()) if count}
 
 
 def _spread(rewards: Tensor) -> Tensor:
@@ -85,7 +98,7 @@ class Updates:
     @torch.no_grad()
     def compare(self, rows: Tensor, log_ratio: Tensor, mask: Tensor, cap: float = math.inf) -> None:
         """Rows (M,) before any update: log pi - log pi_engine (M, T); `cap` as in `losses.truncated_ratio`."""
-        self.difference[rows] = (log_ratio.abs() * mask).amax(1)
+        self.difference[rows] = (log_ratio.abs() * mask).amax(1).to(self.difference.dtype)
         self._compared.append(log_ratio[mask])
         self._cap = cap
 

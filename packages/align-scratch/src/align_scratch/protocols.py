@@ -78,6 +78,8 @@ class Score(Protocol):
     @property
     def explanation(self) -> str: ...
 
+    # A score may also have `counts`, a mapping of `PART/errors`, `PART/timeouts`, ... to how often.
+
 
 class Task(Protocol):
     def examples(self, split: str, /) -> Sequence[Any]:

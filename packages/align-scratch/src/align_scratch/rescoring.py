@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -76,6 +77,7 @@ def rescore(rollouts: Rollouts, scorer: Scorer | None) -> Rollouts:
             correct=score.correct,
             parts={"reward_model": value} | ({"gold": score.reward} if rollouts.checked else {}),
             explanation=score.explanation,
+            counts={**getattr(score, "counts", {})} | ({} if math.isfinite(value) else {"reward_model/errors": 1}),
         )
         for score, value in zip(rollouts.scores, values.tolist(), strict=True)
     ]

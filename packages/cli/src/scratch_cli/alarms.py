@@ -144,14 +144,24 @@ def not_finite(h: History) -> tuple[int, str] | None:
 
 
 def checker_errors(h: History) -> tuple[int, str] | None:
-    """Completions that the task's checker could not judge."""
-    errors = _number(h.recent[-1].get("reward/errors"))
-    if not errors:
-        return None
-    return h.step, (
-        f"checker errors: {errors:.0f} completions of step {h.step} could not be judged and were left out; their "
-        f"`explanation` in rollouts.jsonl says why: repair the task's check"
-    )
+    """Completions that the task's checker, or a part of the reward, could not judge."""
+    row = h.recent[-1]
+    errors = _number(row.get("reward/errors"))
+    kinds = ("/errors", "/timeouts")
+    failed = {key: _number(row[key]) for key in row if key.startswith("rewards/") and key.endswith(kinds)}
+    parts = ", ".join(f"{key.removeprefix('rewards/')} {count:.0f}" for key, count in sorted(failed.items()) if count)
+    if errors:
+        return h.step, (
+            f"checker errors: {errors:.0f} completions of step {h.step} could not be judged and were left out"
+            + (f" ({parts})" if parts else "")
+            + "; their `explanation` in rollouts.jsonl says why: repair the task's check"
+        )
+    if parts:
+        return h.step, (
+            f"checker errors: parts of the reward failed at step {h.step} ({parts}), which cost no completion its "
+            f"reward, but says nothing of it either: repair that part, or leave it out"
+        )
+    return None
 
 
 def zero_variance(h: History) -> tuple[int, str] | None:

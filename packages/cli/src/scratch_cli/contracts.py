@@ -212,6 +212,15 @@ class Score(Protocol):
         ...
 
 
+class CountsFailures(Protocol):
+    """Optional for a score: what went wrong in judging the parts of its reward."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """`PART/errors`, `PART/timeouts`, `PART/unparsed` or another count -> how often; only what occurred."""
+        ...
+
+
 class TextTask(Protocol):
     """Something to learn. Built by `Cls(config)`. Splits are "train" and "held_out" and share no text.
 

@@ -28,6 +28,8 @@ class Judgement:
     explanation: str = ""
     unparsed: bool = False
     """No answer could be read out of the completion, which is then wrong, and counted apart from other wrong ones."""
+    undecided: bool = False
+    """An answer was read, and it could not be decided whether it is the right one: also counted apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class _Found:
     value: float
     told: str
     none: bool = False
+    counts: tuple[str, ...] = ()
+    """What this is counted as."""
 
 
 class Reward(Protocol):
@@ -94,7 +98,8 @@ class Composition:
         self.gate = gate
         self.skip_none = skip_none
         self.counts: Counter[str] = Counter()
-        """`NAME/errors`, `NAME/timeouts`, `NAME/none` and `NAME/unparsed` so far."""
+        """`NAME/errors`, `NAME/timeouts`, `NAME/none`, `NAME/unparsed` and `NAME/undecided` so far. Of one completion
+        its score says the same, which is how trainers and evaluations come to report them."""
 
     @classmethod
     def from_functions(
@@ -131,16 +136,19 @@ class Composition:
 
     def _together(self, found: Mapping[str, _Found]) -> Score:
         parts = {name: one.value for name, one in found.items()}
+        counts = Counter(f"{name}/{kind}" for name, one in found.items() for kind in one.counts)
+        self.counts += counts
         total, is_open = self._total(found), self.gate is None or parts[self.gate] > 0.0
         if math.isfinite(total) and is_open and self._is_correct(parts):
-            return Score(total, True, parts)
-        return Score(total, False, parts, _told({name: one.told for name, one in found.items() if one.told}, parts))
+            return Score(total, True, parts, counts=counts)
+        told = _told({name: one.told for name, one in found.items() if one.told}, parts)
+        return Score(total, False, parts, told, counts)
 
     def _judged(self, reward: Reward, examples: Sequence[Problem], completions: Sequence[str]) -> list[_Found]:
         judge_all = getattr(reward, "judge_all", None)
         if judge_all is None:
             rows = zip(examples, completions, strict=True)
-            return [self._found(reward.name, partial(_judge, reward, *row)) for row in rows]
+            return [_found(partial(_judge, reward, *row)) for row in rows]
         failed: Exception | None = None
         judgements: list[Judgement] = []
         try:
@@ -155,29 +163,7 @@ class Composition:
                 raise failed
             return judgements[row]
 
-        return [self._found(reward.name, partial(one, row)) for row in range(len(completions))]
-
-    def _found(self, name: str, judge: Callable[[], Judgement]) -> _Found:
-        try:
-            judgement = judge()
-            value, told, unparsed = judgement.value, judgement.explanation, judgement.unparsed
-        except CheckerFailed:  # nothing that another completion could mend
-            raise
-        except TimeoutError as error:
-            self.counts[f"{name}/timeouts"] += 1
-            return _Found(math.nan, f"could not be judged in time: {error}")
-        except Exception as error:  # a user's own code, fed with text that nobody has seen before
-            self.counts[f"{name}/errors"] += 1
-            return _Found(math.nan, f"failed: {type(error).__name__}: {error}")
-        if unparsed:
-            self.counts[f"{name}/unparsed"] += 1
-        if value is None:
-            self.counts[f"{name}/none"] += 1
-            return _Found(math.nan, told or "cannot be judged", none=True)
-        if not isinstance(value, Real) or not math.isfinite(value):
-            self.counts[f"{name}/errors"] += 1
-            return _Found(math.nan, f"failed: gave {value!r:.40}, which is no finite number")
-        return _Found(float(value), told)
+        return [_found(partial(one, row)) for row in range(len(completions))]
 
     def _total(self, found: Mapping[str, _Found]) -> float:
         if self.gate is not None and not found[self.gate].value > 0.0:
@@ -191,6 +177,25 @@ class Composition:
 
     def _is_correct(self, parts: Mapping[str, float]) -> bool:
         return parts[self.correct] >= 1.0 if isinstance(self.correct, str) else bool(self.correct(parts))
+
+
+def _found(judge: Callable[[], Judgement]) -> _Found:
+    """The judgement, or why there is none."""
+    try:
+        judgement = judge()
+        value, told = judgement.value, judgement.explanation
+        counts = tuple(kind for kind in ("unparsed", "undecided") if getattr(judgement, kind, False))
+    except CheckerFailed:  # nothing that another completion could mend
+        raise
+    except TimeoutError as error:
+        return _Found(math.nan, f"could not be judged in time: {error}", counts=("timeouts",))
+    except Exception as error:  # a user's own code, fed with text that nobody has seen before
+        return _Found(math.nan, f"failed: {type(error).__name__}: {error}", counts=("errors",))
+    if value is None:
+        return _Found(math.nan, told or "cannot be judged", none=True, counts=(*counts, "none"))
+    if not isinstance(value, Real) or not math.isfinite(value):
+        return _Found(math.nan, f"failed: gave {value!r:.40}, which is no finite number", counts=(*counts, "errors"))
+    return _Found(float(value), told, counts=counts)
 
 
 def _judge(reward: Reward, example: Problem, completion: str) -> Judgement:

@@ -3,17 +3,24 @@
 The problems are always the same ones, in the task's order, and random numbers come from a generator of the evaluation's
 own. Every interval is Wilson's over problems: the draws of one problem are not independent, so more draws a problem
 make the estimate better and the interval no narrower than the number of problems allows.
+
+A completion that the task's checker cannot judge, or not in time, counts as wrong, and is counted: `errors`,
+`timeouts`, and in `failures` what the score's own `counts` say of the parts of the reward.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from scratch_cli.errors import RunFailed
 from scratch_cli.evaluation.completing import Completion, complete, log_likelihoods
 from scratch_cli.evaluation.estimates import majority, pass_at_k, wilson
+from scratch_cli.evaluation.time_limit import SECONDS, call_within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +42,8 @@ class Wanted:
     batch: int = 64
     """Completions at a time."""
     seed: int = 0
+    seconds: float = SECONDS
+    """That the task may take to judge one completion."""
 
 
 @dataclass
@@ -72,7 +81,9 @@ class Evaluation:
             readable = bool(ids) and (limit is None or len(ids) < limit)
             self.problems.append(Problem(number, example, ids, readable))
         self.readable = [problem for problem in self.problems if problem.readable]
-        self.counts = {name: {"errors": 0, "cut_off": 0, "total": 0} for name in (GREEDY, SAMPLED)}
+        modes = (GREEDY, SAMPLED)
+        self.counts = {name: {"errors": 0, "timeouts": 0, "cut_off": 0, "total": 0} for name in modes}
+        self.failures: dict[str, Counter[str]] = {name: Counter() for name in modes}
 
     def run(self, wanted: Wanted, *, write: Write, tick: Callable[[str, int, int], None]) -> dict[str, Any]:
         """Measure; `write` gets each output, `tick` the stage's name, and how many problems of how many are done."""
@@ -92,7 +103,7 @@ class Evaluation:
 
                 self._complete(SAMPLED, wanted, wanted.samples, draw, write, tick)
             if hasattr(self.task, "choices"):
-                self._choose(write, tick)
+                self._choose(wanted.seconds, write, tick)
         finally:
             self.model.train(was_training)
         return self._summary(self.problems, wanted) | self._subjects(wanted)
@@ -121,26 +132,34 @@ class Evaluation:
             )
             for problem, group in zip(batch, groups, strict=True):
                 for sample, completion in enumerate(group):
-                    marks = self._mark(name, problem, completion)
+                    marks = self._mark(name, problem, completion, wanted.seconds)
                     write({"problem": problem.number, "mode": name, "sample": sample, **marks})
         tick(name, len(problems), len(problems))
 
-    def _mark(self, name: str, problem: Problem, completion: Completion) -> dict[str, Any]:
+    def _mark(self, name: str, problem: Problem, completion: Completion, seconds: float) -> dict[str, Any]:
         """Judge a completion, and note how it went."""
         text = self.tokenizer.decode(completion.ids)
-        error = ""
-        reward, correct, parts, explanation = math.nan, False, {}, ""
+        error, timed_out = "", False
+        reward, correct, parts, explanation, answer = math.nan, False, {}, "", None
+        failures: Mapping[str, int] = {}
         try:
-            score = self.task.check(problem.example, text)
+            score = call_within(seconds, partial(self.task.check, problem.example, text))
             reward, correct = float(score.reward), bool(score.correct)
             parts, explanation = dict(score.parts), score.explanation
-            answer = final_answer(self.task, text)
+            failures = dict(getattr(score, "counts", {}))
+            answer = call_within(seconds, partial(final_answer, self.task, text))
+        except RunFailed:
+            raise
+        except TimeoutError as raised:
+            error, timed_out = str(raised)[:500], True
         except Exception as raised:  # a task's own code, fed with text that nobody has seen before
-            error, answer = f"{type(raised).__name__}: {raised}"[:500], None
+            error = f"{type(raised).__name__}: {raised}"[:500]
         counts = self.counts[name]
         counts["total"] += 1
         counts["cut_off"] += not completion.finished
-        counts["errors"] += bool(error) or not math.isfinite(reward)
+        counts["timeouts"] += timed_out
+        counts["errors"] += not timed_out and (bool(error) or not math.isfinite(reward))
+        self.failures[name].update(failures)
         if name == GREEDY:
             problem.greedy = correct
         else:
@@ -155,24 +174,26 @@ class Evaluation:
             "reward": reward,
             "rewards": parts,
             "explanation": error or explanation,
+            "failures": failures,
             "final_answer": answer,
             "length": len(completion.ids),
             "truncated": not completion.finished,
         }
 
-    def _choose(self, write: Write, tick: Callable[[str, int, int], None]) -> None:
+    def _choose(self, seconds: float, write: Write, tick: Callable[[str, int, int], None]) -> None:
         """Which of a problem's choices the model finds likeliest, as a whole and for each byte of it."""
         problems, limit = self.readable, self.model.max_length
         for place, problem in enumerate(problems):
             tick(LIKELIHOOD, place, len(problems))
-            texts = list(self.task.choices(problem.example))
+            texts = _own(seconds, partial(_choices, self.task, problem.example), problem)
             ids = [self.tokenizer.encode(text) for text in texts]
             if not all(ids) or (limit is not None and len(problem.ids) + max(map(len, ids)) > limit):
                 continue  # wrong: it cannot be read
             values = log_likelihoods(self.model, problem.ids, ids)
             for way, lengths in (("whole", [1] * len(texts)), ("per_byte", [len(text.encode()) for text in texts])):
                 best = max(range(len(texts)), key=lambda at: values[at] / lengths[at])
-                problem.choices[way] = bool(self.task.check(problem.example, texts[best]).correct)
+                judge = partial(self.task.check, problem.example, texts[best])
+                problem.choices[way] = bool(_own(seconds, judge, problem).correct)
             row = {"prompt": problem.example.prompt, "answer": problem.example.answer, "subject": problem.subject}
             choices = [{"text": text, "log_prob": value} for text, value in zip(texts, values, strict=True)]
             right = problem.choices["whole"]
@@ -206,9 +227,11 @@ class Evaluation:
                 found[f"likelihood_{way}"] = _estimate([float(p.choices.get(way, False)) for p in problems])
         return found
 
-    def _counted(self, name: str) -> dict[str, int]:
+    def _counted(self, name: str) -> dict[str, Any]:
         counts = self.counts[name]
-        return {"cut_off": counts["cut_off"], "errors": counts["errors"], "completions": counts["total"]}
+        failures = {key: count for key, count in sorted(self.failures[name].items()) if count}
+        shown = {key: counts[key] for key in ("cut_off", "errors", "timeouts")}
+        return shown | {"completions": counts["total"], "failures": failures}
 
     def _subjects(self, wanted: Wanted) -> dict[str, Any]:
         """The same by subject, and the mean over subjects, where problems have one."""
@@ -226,6 +249,22 @@ class Evaluation:
         keys = [key for key in by_subject[names[0]] if key != "problems"]
         means = {key: sum(values[key] for values in by_subject.values()) / len(names) for key in keys}
         return {"subjects": by_subject, "mean_of_subjects": means}
+
+
+def _choices(task: Any, example: Any) -> list[str]:
+    return list(task.choices(example))
+
+
+def _own(seconds: float, call: Callable[[], Any], problem: Problem) -> Any:
+    """What a task says of choices that are its own, with no model's text in them. RunFailed if it cannot."""
+    try:
+        return call_within(seconds, call)
+    except RunFailed:
+        raise
+    except Exception as error:
+        raise RunFailed(
+            f"the task cannot judge its own choices of problem {problem.number}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _estimate(values: Sequence[float]) -> dict[str, Any]:
@@ -270,9 +309,11 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in result.get("mean_of_subjects", {}).items():
         yield f"mean of {len(result['subjects'])} subjects, {name.replace('_', ' ')}", f"{value:6.1%}"
     for name, values in counted:
-        for key, label in (("cut_off", "cut off"), ("errors", "not judged, counted as wrong")):
-            if values[key]:
-                yield f"{name}, {label}", f"{values[key]} of {values['completions']} completions"
+        counts = [("cut off", values["cut_off"]), ("not judged, counted as wrong", values["errors"])]
+        counts += [("not judged in time, counted as wrong", values["timeouts"]), *values["failures"].items()]
+        for label, count in counts:
+            if count:
+                yield f"{name}, {label}", f"{count} of {values['completions']} completions"
     if result.get("choices_too_long"):
         yield "choices the model cannot read, counted as wrong", str(result["choices_too_long"])
     if result["prompts_too_long"]:
