@@ -43,8 +43,6 @@ class Score:
     explanation: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What went wrong in judging, `PART/errors`, `PART/timeouts`, `PART/unparsed`, ...; only what did."""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """What went wrong in judging, `PART/errors`, `PART/timeouts`, `PART/unparsed`, ...; only what did."""
 
 
 @dataclass(frozen=True, slots=True)
