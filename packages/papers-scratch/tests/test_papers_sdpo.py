@@ -356,6 +356,7 @@ def test_the_first_update_is_the_gradient_of_the_stated_loss(monkeypatch: pytest
         {"policy_weight": 0.5},
         {"kl_coef": 0.1},
         {"distillation_weight": 0.5},
+        {"rehearsal": 1.0},
     ],
 )
 def test_no_option_is_dead(changed: dict[str, Any]) -> None:

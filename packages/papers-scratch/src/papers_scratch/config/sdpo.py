@@ -91,6 +91,10 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
     teacher_update_rate: float = option(0.05, "the policy's share: in each update (ema) or in the mix (trust_region)")
     mix: Literal["logit", "prob"] = option("logit", "teacher trust_region: what is mixed, logits or probabilities")
 
+    rehearsal: float = option(
+        0.0, "weight of imitating what a prompt shows, so that an average does not forget to read it"
+    )
+
     success_threshold: float = option(1.0, "reward from which a completion is a demonstration")
     exclude_own_success: bool = option(True, "a completion is never its own demonstration")
     demonstration: Literal["first", "random"] = option("first", "which of several successes of the group is shown")
@@ -120,7 +124,7 @@ class SDPOConfig(RepromptConfig, PolicyGradientConfig):
         at_least(self, 1, "minibatches", "epochs_per_batch", "top_k", "max_feedback_chars", "max_reprompt_tokens",
                  why="it is a count")  # fmt: skip
         within(self, 0.0, 1.0, "alpha", "teacher_update_rate", "clip_low", why="it is a share")
-        at_least(self, 0, "distillation_weight", "policy_weight", why="it cannot be negative")
+        at_least(self, 0, "distillation_weight", "policy_weight", "rehearsal", why="it cannot be negative")
         positive(self, "is_clip", "clip_high", why="0 would change nothing, and infinity everything")
         one_of(self, "distillation", "full", "topk", "sampled")
         one_of(self, "loss_norm", "mean", "tokens")

@@ -19,7 +19,18 @@ import math
 import torch
 from torch import Tensor
 
+from papers_scratch.config.sdpo import SDPOConfig
+
 _LARGEST_LOG_MASS = -1e-7  # log of the top-k's mass at most: the tail's logarithm stays finite
+
+
+def compare(config: SDPOConfig, student: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
+    """D(p, q) at M tokens, as `distillation` says: log-probabilities (M, V) of both, sampled ids (M,) -> (M,)."""
+    if config.distillation == "sampled":
+        return at_sampled_token(student, teacher, ids)
+    if config.distillation == "topk":
+        student, teacher = on_student_top_k(student, teacher, config.top_k, add_tail=config.add_tail)
+    return divergence(student, teacher, config.alpha)
 
 
 def divergence(student: Tensor, teacher: Tensor, alpha: float) -> Tensor:

@@ -51,8 +51,9 @@ from papers_scratch.config.sdpo import SDPOConfig
 from papers_scratch.errors import PolicyCollapsed
 from papers_scratch.sdpo.collapse import REMEDY, CollapseWatch
 from papers_scratch.sdpo.policy import Reading, Teacher
+from papers_scratch.sdpo.rehearsal import Rehearsal
 from papers_scratch.sdpo.reprompting import Reprompt, describe_contexts, feedback_on, reprompt
-from papers_scratch.sdpo.self_distillation import at_sampled_token, divergence, on_student_top_k, one_sided_weight
+from papers_scratch.sdpo.self_distillation import compare, one_sided_weight
 
 MOST_LOGITS = 2**24  # numbers in the logits of one forward pass; beyond it a micro-batch is read in parts
 PATIENCE = 10  # steps without anything to distil before a warning
@@ -106,6 +107,10 @@ class SDPO(PolicyTrainer):
             taught &= self._judged(rollouts)
             most = MOST_LOGITS if config.epochs_per_batch > 1 else 0
             reading = Reading(self.teacher, teacher_rows, self.source.sampler, most_kept=most)
+            rehearsal = Rehearsal(
+                self.model, self.source.sampler, contexts=contexts, completions=rollouts.generation.to_lists(),
+                teacher_rows=teacher_rows, taught=taught,
+            ) if config.rehearsal > 0 else None  # fmt: skip
             advantages = group_advantages(rollouts.rewards, scale=config.scale_rewards)  # (P, G)
             advantages = advantages.flatten().to(self.device, old.dtype)  # (N,)
             used = taught if config.policy_weight == config.kl_coef == 0 else self._judged(rollouts)
@@ -132,7 +137,7 @@ class SDPO(PolicyTrainer):
                     student = self.source.sampler.log_probs(logits)  # log p (M, V)
                     log_probs = student.gather(-1, ids[:, None])[:, 0]  # (M,)
                     # w_it D(p, q)
-                    terms = self._divergence(student, teacher, ids)  # (M,)
+                    terms = compare(config, student, teacher, ids)  # (M,)
                     if number == 0:
                         seen = taught[rows].repeat_interleave(real.sum(1))  # (M,)
                         first_divergence += torch.stack(((terms.detach() * seen).sum(), seen.sum()))
@@ -143,6 +148,8 @@ class SDPO(PolicyTrainer):
                     micro_loss = micro_loss + self._extras(
                         now, old[rows], advantages[rows], reference, rows, real, share
                     )
+                    if rehearsal is not None:
+                        micro_loss = micro_loss + config.rehearsal * rehearsal.loss(rows, n_rows)
                     micro_loss.backward()  # type: ignore[no-untyped-call]
                     loss += micro_loss.item()
                     log_ratio = now.detach() - old[rows]
@@ -214,15 +221,6 @@ class SDPO(PolicyTrainer):
                 "or choose which end is cut by reprompt_truncation"
             )
         return ids[:most] if self.config.reprompt_truncation == "right" else ids[-most:]
-
-    def _divergence(self, student: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
-        """D(p, q) at M tokens: log-probabilities (M, V) of both, sampled ids (M,) -> (M,)."""
-        config = self.config
-        if config.distillation == "sampled":
-            return at_sampled_token(student, teacher, ids)
-        if config.distillation == "topk":
-            student, teacher = on_student_top_k(student, teacher, config.top_k, add_tail=config.add_tail)
-        return divergence(student, teacher, config.alpha)
 
     # --- the student's side
 

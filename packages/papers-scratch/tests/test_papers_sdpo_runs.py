@@ -1,4 +1,4 @@
-"""When a run of SDPO is told to have collapsed, that it can end there, and that good runs go on."""
+"""Over many steps: collapses are told from good runs, a teacher reads once what it can, and hints are rehearsed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import torch
 from align_scratch.tasks.problems import Example, Score
 from inference_scratch.config import MultinomialConfig
 from inference_scratch.samplers import Multinomial
+from inference_scratch.score import pack
 from papers_scratch.config.sdpo import SDPOConfig
 from papers_scratch.config.transformers_model import TransformersConfig
 from papers_scratch.errors import PolicyCollapsed
 from papers_scratch.sdpo.collapse import WINDOW, CollapseWatch
 from papers_scratch.sdpo.policy import Reading, Teacher
+from papers_scratch.sdpo.rehearsal import Rehearsal
+from papers_scratch.sdpo.reprompting import Reprompt
 from papers_scratch.sdpo.trainer import SDPO
 from papers_scratch.transformers_model import TransformersLM
 
@@ -193,3 +196,33 @@ def test_a_teacher_that_stays_reads_a_batch_once(kind: str, readings: int, monke
     assert len(calls) == 2 * readings + 2 * 6
     for a, b in zip(kept.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+# --- rehearsal
+
+
+def test_a_rehearsal_is_imitation_of_what_a_prompt_shows() -> None:
+    """Row by row: the mean over tokens of the sibling that is shown, and over all rows of the update."""
+    torch.manual_seed(0)
+    config = TransformersConfig(architecture="gpt2", n_layer=1, n_head=2, n_embd=16, max_length=12)
+    model = TransformersLM(config, vocab_size=Letters.vocab_size).eval()
+    completions = [[3, 4, 0], [5, 0], [6, 7, 8, 9, 0], [2, 0], [1, 0]]
+    prompts = [[1, 2, 3, 4], [1, 5], [2, 6, 7], [9, 9, 9, 9, 9, 9, 9, 9], [4, 4]]
+    shown = [1, 0, None, 2, 1]  # row 2 shows feedback alone; of row 3 the sibling does not fit; row 4 has no teacher
+    rehearsal = Rehearsal(
+        model, Multinomial(MultinomialConfig()),
+        contexts=[Reprompt(text="c", demonstration=j, feedback=j is None) for j in shown],
+        completions=completions, teacher_rows=pack(prompts, completions),
+        taught=torch.tensor([True, True, True, True, False]),
+    )  # fmt: skip
+    expected = torch.zeros(())
+    for row, j in ((0, 1), (1, 0)):
+        ids = torch.tensor([prompts[row] + completions[j]])
+        log_probs = model.head(model.features(ids))[0].log_softmax(-1)
+        start = len(prompts[row])
+        told = [log_probs[start + t - 1, token] for t, token in enumerate(completions[j])]
+        expected = expected - torch.stack(told).mean() / 7
+    torch.testing.assert_close(rehearsal.loss(torch.arange(5), 7), expected)
+    parts = rehearsal.loss(torch.tensor([0, 4]), 7) + rehearsal.loss(torch.tensor([1, 2, 3]), 7)
+    torch.testing.assert_close(parts, expected)
+    assert float(rehearsal.loss(torch.tensor([2, 4]), 7)) == 0.0
