@@ -1,12 +1,13 @@
 """Which trainer learns most from the same warm start? GRPO, RLOO, PPO, expert iteration and DPO beside more SFT.
 
     python benchmarks/align_card.py --seeds 1 2 3 --tasks sort add --out benchmarks/results
+    python benchmarks/align_card.py --tasks add --out benchmarks/results --merge
     python benchmarks/align_card.py --warm-start hinted-sft --trainers grpo sdpo expert-iteration --name sdpo_card
 
 For each task and seed: one warm start by SFT, or as `--warm-start` says, from whose weights every trainer starts, each
-with its own defaults (`SETTINGS` has the exceptions). Two budgets: the same number of rollouts, and the same seconds of
-training; the learning rate falls to its end in both. The control is more SFT from the same weights for those seconds.
-DPO learns from the best and worst of its own samples.
+with its own defaults (`SETTINGS` has the exceptions, `TASKS` those of the tasks). Two budgets: the same number of
+rollouts, and the same seconds of training; the learning rate falls to its end in both. The control is more SFT from the
+same weights for those seconds. DPO learns from the best and worst of its own samples.
 
 Held-out problems are the same for all and in no training set. Seconds are CPU seconds of the one thread that works,
 without evaluations: on a quiet machine they equal wall time. Prints a Markdown table of means over seeds with their
@@ -47,9 +48,17 @@ STOP_AT = 0.4  # sampled accuracy at which a warm start ends
 ROLLOUTS = 102_400
 SECONDS = 30.0
 POINTS = 6  # of a curve
+TASKS: Mapping[str, Mapping[str, Any]] = {
+    # Without zeros in front, a digit's position depends on how long the numbers are: GRPO ends at .77 instead of .99.
+    "add": {"zero_padded": True},
+}
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dpo", "sort"): {"pairs": "sampled"},
     ("dpo", "add"): {"pairs": "sampled"},
+    # Sums that the warm start has not learned at all have to be found: at 5e-4 these three are still on their way up.
+    ("grpo", "add"): {"lr": 1e-3},
+    ("rloo", "add"): {"lr": 1e-3},
+    ("ppo", "add"): {"lr": 1e-3},
 }
 LEAST = {("sort", "grpo"): (0.97, 30.0), ("sort", "ppo"): (0.95, 60.0)}
 """Sampled accuracy that must be reached, and within how many seconds of training."""
@@ -254,12 +263,16 @@ def main() -> int:
     parser.add_argument("--warm-start", choices=["sft", "hinted-sft"], default="sft")
     parser.add_argument("--name", default="align_card", help="of the files in --out")
     parser.add_argument("--out", type=Path, help="directory for the numbers as JSON and a chart a task")
+    parser.add_argument("--merge", action="store_true", help="keep what the file there has of other tasks")
     args = parser.parse_args()
+    if args.merge and not args.out:
+        parser.error("--merge needs --out, where the older numbers are")
     torch.set_num_threads(1)
     runs: list[Run] = []
+    others = _others(args.out / f"{args.name}.json", args.tasks) if args.merge else []
     for task in args.tasks:
         for seed in args.seeds:
-            for run in Bench(task, seed, args.warm_start).all(args.trainers):
+            for run in Bench(task, seed, args.warm_start, task_options=TASKS.get(task)).all(args.trainers):
                 runs.append(run)
                 print(
                     f"{run.task} seed {run.seed} {run.trainer} {run.budget}: sampled {run.sampled:.3f} "
@@ -267,7 +280,7 @@ def main() -> int:
                     flush=True,
                 )
                 if args.out:
-                    write(args.out / f"{args.name}.json", runs)
+                    write(args.out / f"{args.name}.json", [*others, *runs])
     print("\nheld-out accuracy: mean over seeds (lowest to highest)\n")
     print(table(runs))
     found = misses(runs)
@@ -283,6 +296,11 @@ def write(path: Path, runs: Sequence[Run]) -> None:
     versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
     lines = ",\n".join(json.dumps(_rounded(asdict(run))) for run in runs)
     path.write_text(f'{{"versions": {json.dumps(versions)}, "runs": [\n{lines}\n]}}\n', "utf-8")
+
+
+def _others(path: Path, tasks: Sequence[str]) -> list[Run]:
+    """Runs in an older file on tasks that are not measured again."""
+    return [Run(**run) for run in json.loads(path.read_text("utf-8"))["runs"] if run["task"] not in tasks]
 
 
 def _rounded(value: Any) -> Any:
