@@ -83,6 +83,7 @@ TROUBLE: dict[str, tuple[Stream, range]] = {
     "entropy collapse": (after(50, entropy=0.05), range(50, 70)),
     "one part": (hacked, range(20, 70)),
     "reward fell": (after(50, reward=0.05, accuracy=0.05), range(50, 65)),
+    "collapse": (after(50, **{"self_distillation/collapsed": 1}), range(50, 51)),
 }
 
 

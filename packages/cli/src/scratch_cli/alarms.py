@@ -265,6 +265,19 @@ def reward_fell(h: History) -> tuple[int, str] | None:
     )
 
 
+def collapse(h: History) -> tuple[int, str] | None:
+    """A trainer that distils from itself says that it teaches itself to fail."""
+    row = h.recent[-1]
+    if not row.get("self_distillation/collapsed"):
+        return None
+    share = _number(row.get("self_distillation/success_sample_fraction"))
+    return h.since, (
+        f"collapse: {'few' if share is None else f'{share:.1%}'} of the completions succeed at step {h.step}, less "
+        "than half of the best, and student and teacher agree, completions are short or the teacher's average falls "
+        "behind; go back to an earlier model with a smaller trainer.lr or trainer.teacher=frozen"
+    )
+
+
 RULES: dict[str, Callable[[History], tuple[int, str] | None]] = {
     "not finite": not_finite,
     "checker errors": checker_errors,
@@ -274,6 +287,7 @@ RULES: dict[str, Callable[[History], tuple[int, str] | None]] = {
     "entropy collapse": entropy_collapse,
     "one part": one_part,
     "reward fell": reward_fell,
+    "collapse": collapse,
 }
 
 
