@@ -7,6 +7,7 @@ import torch
 from align_scratch.asking import ask
 from align_scratch.config.policy import PolicyConfig
 from align_scratch.evaluation import Evaluation
+from align_scratch.prompt_room import with_room
 from align_scratch.protocols import Model, Sampler, Task, Tokenizer
 from align_scratch.rollouts import Prompts, Rollouts, check_fit, longest_answer, roll_out
 from align_scratch.schedule import Shuffled, derived_seed
@@ -46,6 +47,11 @@ class RolloutSource:
         examples = task.examples("train")
         self.prompts = Prompts(tokenizer, examples)
         self.max_new_tokens = config.max_new_tokens or (longest_answer(tokenizer, examples) if examples else 1)
+        room = (
+            None if model.max_length is None or config.too_long == "error" else model.max_length - self.max_new_tokens
+        )
+        if room is not None:
+            self.prompts = with_room(self.prompts, room, "training")
         check_fit(
             model=model,
             tokenizer=tokenizer,
@@ -54,11 +60,13 @@ class RolloutSource:
             max_new_tokens=self.max_new_tokens,
         )
         self.device = next(model.parameters()).device
-        self.batches = Shuffled(len(examples), config.prompts_per_step, derived_seed(seed, f"{name} prompts"))
+        self.batches = Shuffled(len(self.prompts), config.prompts_per_step, derived_seed(seed, f"{name} prompts"))
         self.generator = torch.Generator(self.device).manual_seed(derived_seed(seed, f"{name} sampling"))
         self.evaluation = Evaluation(
             model=model, tokenizer=tokenizer, task=task, sampler=sampler, max_new_tokens=self.max_new_tokens
         )
+        if room is not None:
+            self.evaluation.held_out = with_room(self.evaluation.held_out, room, "held-out")
 
     def sample(self, step: int) -> Rollouts:
         """Of step 0, 1, ...: `group_size` marked completions of each of its prompts. Puts the model in eval mode."""

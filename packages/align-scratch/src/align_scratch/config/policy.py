@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from align_scratch.config.checks import at_least, option, refuse
+from align_scratch.config.checks import at_least, one_of, option, refuse
 from align_scratch.config.optimizer import OptimizerConfig
 
 
@@ -18,6 +19,9 @@ class PolicyConfig(OptimizerConfig):
     prompts_per_step: int = option(64, "prompts in a rollout batch")
     group_size: int = option(8, "completions sampled for each prompt")
     max_new_tokens: int | None = option(None, "longest completion; none = longest training answer and its end mark")
+    too_long: Literal["error", "skip"] = option(
+        "error", "a prompt that leaves the model no room for a completion is: an error, or left out with a warning"
+    )
     track_kl: int = option(16, "rollouts a step on which the divergence from the starting model is measured; 0 = none")
     reward_model: str | None = option(
         None, "run of trainer `reward` whose model gives the rewards; none = the task does"
@@ -28,6 +32,7 @@ class PolicyConfig(OptimizerConfig):
         super().__post_init__()
         at_least(self, 1, "prompts_per_step", "group_size", "max_new_tokens", why="it is a count")
         at_least(self, 0, "track_kl", why="it cannot be negative")
+        one_of(self, "too_long", "error", "skip")
 
     @property
     def needs_reference(self) -> bool:
