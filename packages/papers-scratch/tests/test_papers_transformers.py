@@ -282,3 +282,26 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path, monkeypatch
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         TransformersConfig(**options)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_prompt_computed_once_for_its_group_gives_the_gradients_of_rows_of_their_own(architecture: str) -> None:
+    model = make(architecture)
+    generator = torch.Generator().manual_seed(4)
+    parts = torch.randint(0, V, (4, 9), generator=generator), torch.randint(0, V, (7, 6), generator=generator)
+    prompt_of, prompt_lengths = torch.tensor([0, 0, 1, 3, 2, 2, 1]), torch.tensor([9, 3, 1, 5])
+    lengths = torch.tensor([6, 2, 0, 5, 6, 1, 4])
+    shared = model.features_after(*parts, prompt_of, prompt_lengths=prompt_lengths, lengths=lengths)[1]
+    loss, expected = torch.zeros(()), torch.zeros(())
+    for row, prompt in enumerate(prompt_of.tolist()):
+        start, length = int(prompt_lengths[prompt]), int(lengths[row])
+        ids = torch.cat((parts[0][prompt, :start], parts[1][row, :length]))
+        alone = model.features(ids[None])[0, start:]
+        torch.testing.assert_close(shared[row, :length], alone, rtol=1e-4, atol=1e-4)
+        loss, expected = loss + shared[row, :length].sin().sum(), expected + alone.sin().sum()
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
+    for f, w in zip(found, wanted, strict=True):
+        assert (f is None) == (w is None)
+        if f is not None and w is not None:
+            torch.testing.assert_close(f, w, rtol=1e-3, atol=max(1e-5, 1e-3 * float(w.abs().max())))

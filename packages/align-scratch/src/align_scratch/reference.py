@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align_scratch.protocols import Adapter, Model, Sampler
-from align_scratch.scoring import chunk_tokens, completion_features, kl_divergence, sequence_log_probs
-from inference_scratch.score import Sequences
+from align_scratch.scoring import chunk_tokens, kl_divergence, sequence_log_probs
+from inference_scratch.score import Sequences, completion_features
 
 
 class Reference:

@@ -53,11 +53,13 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         log_probs=rows((part.generation.log_probs for part in parts), width),
         finished=torch.cat([part.generation.finished for part in parts]),
     )
+    group = torch.arange(sum(len(part.examples) for part in parts), device=generation.tokens.device)  # (P,)
     sequences = Sequences(
         ids=rows((part.sequences.ids for part in parts), length),
         prompt_lengths=torch.cat([part.sequences.prompt_lengths for part in parts]),
         completion_lengths=generation.lengths,
         width=width,
+        prompt_of=group.repeat_interleave(parts[0].group_size),
     )
     return Rollouts(
         examples=[example for part in parts for example in part.examples],
@@ -160,7 +162,7 @@ def check_fit(
         raise DoesNotFit(
             f"model: reads {model.max_length} tokens at most, but the task's longest prompt ({longest}) and completion "
             f"({max_new_tokens}) need {longest + max_new_tokens}, in training example {lengths.index(longest) + 1}: "
-            "enlarge the model's context, make the task easier or leave such examples out (sft: too_long=skip), or use "
+            "enlarge the model's context, make the task easier or leave such examples out (too_long=skip), or use "
             "a tokenizer with longer tokens"
         )
     if sampler is not None:

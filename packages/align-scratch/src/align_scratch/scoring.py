@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from align_scratch.protocols import Model, Sampler
-from inference_scratch.score import Sequences, completion_log_probs
+from inference_scratch.score import Sequences, completion_features, completion_log_probs
 
 
 def completion_logits(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
@@ -16,17 +15,6 @@ def completion_logits(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
     """
     features, ids = completion_features(model, rows)
     return model.head(features), ids
-
-
-def completion_features(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
-    """What the head reads at every real completion token of `rows` (M, D), and the tokens' ids (M,); differentiable."""
-    read = rows.ids[:, :-1]  # (B, T-1): the last id is predicted, never read
-    end = rows.prompt_lengths + rows.completion_lengths  # (B,)
-    features = model.features(read, lengths=end - 1)  # (B, T-1, D)
-    predicts = torch.arange(1, rows.ids.shape[1], device=read.device)  # (T-1,): the place that each position predicts
-    real = (predicts >= rows.prompt_lengths[:, None]) & (predicts < end[:, None])  # (B, T-1)
-    places = real.flatten().nonzero()[:, 0]  # (M,)
-    return features.flatten(0, 1).index_select(0, places), rows.ids[:, 1:].flatten()[places]
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:

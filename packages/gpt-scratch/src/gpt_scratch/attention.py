@@ -16,6 +16,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gpt_scratch.cache import Append
     from gpt_scratch.config import GPTConfig
+    from gpt_scratch.shared_prompts import SharedPrompts
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -42,17 +43,17 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: Tensor, layer: int, append: Append | None) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | None) -> Tensor:
         """(B, T, C) -> (B, T, C). `layer` says whose keys and values to use where there is a cache."""
         B, T, C = x.shape
         q, k, v = (
             part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
             for part in self.c_attn(x).split(C, dim=2)
         )
-        if append is None:
-            dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout if self.training and not (prefix and prefix.generating) else 0.0
+        if prefix is None:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         else:
-            y = append.attend(layer, q, k, v)
+            y = prefix.attend(layer, q, k, v, dropout)
         out: Tensor = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return out

@@ -105,6 +105,8 @@ class Append:
     Until then the lengths of the cache are the old ones, so that a call that fails leaves it as it was.
     """
 
+    generating = True
+
     def __init__(self, cache: KVCache, count: int, lengths: Tensor | None) -> None:
         self._cache = cache
         self._count = count
@@ -151,7 +153,7 @@ class Append:
         self._bias = torch.zeros(hidden.shape, dtype=cache._store.dtype, device=device)
         self._bias.masked_fill_(hidden, float("-inf"))
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
         """Store key and value (B, H, T, D) of the new positions and attend to all that each query may see."""
         keys, values = self._cache._store[layer]  # (B, H, S, D) each
         if self.start is not None:

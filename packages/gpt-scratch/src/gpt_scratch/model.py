@@ -29,6 +29,7 @@ from gpt_scratch.cache import Append, KVCache
 from gpt_scratch.checks import check_ids, check_lengths
 from gpt_scratch.config import GPTConfig
 from gpt_scratch.model_files import load_module, save_module
+from gpt_scratch.shared_prompts import SharedPrompts
 
 GPT2_STD, GPT2_WIDTH = 0.02, 768
 
@@ -77,11 +78,12 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, layer: int, append: Append | None) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        training = self.training and append is None
-        x = x + F.dropout(self.attn(self.ln_1(x), layer, append), self.dropout, training)
-        return x + F.dropout(self.mlp(self.ln_2(x), append is not None), self.dropout, training)
+        generating = prefix is not None and prefix.generating
+        training = self.training and not generating
+        x = x + F.dropout(self.attn(self.ln_1(x), layer, prefix), self.dropout, training)
+        return x + F.dropout(self.mlp(self.ln_2(x), generating), self.dropout, training)
 
 
 class GPT(nn.Module):
@@ -149,6 +151,34 @@ class GPT(nn.Module):
                 append.commit()
             out: Tensor = x
             return out
+
+    def features_after(
+        self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the head reads in prompts (P, S) and in their continuations (N, T): (P, S, C) and (N, T, C).
+
+        Row n of `ids` continues prompt `prompt_of[n]`, behind the `prompt_lengths` (P,) ids of it that are real; of its
+        own ids `lengths` (N,) are. The same as `features` of the joined rows, gradients included, but each prompt is
+        computed once; with dropout, its continuations also see the same draw of it. Raises ValueError as `forward`.
+        """
+        check_ids(prompts, self.vocab_size)
+        check_ids(ids, self.vocab_size)
+        (P, S), (N, T) = prompts.shape, ids.shape
+        check_lengths(prompt_lengths, P, S)
+        check_lengths(lengths, N, T)
+        start = prompt_lengths[prompt_of]  # (N,)
+        self._check_reach(max(S, int((start + lengths).max())))
+        places = start[:, None] + torch.arange(T, device=ids.device)  # (N, T)
+        places.clamp_(max=self.config.block_size - 1)  # only padding reaches further
+        in_prompts = self.wte(prompts) + self.wpe.weight[:S]  # (P, S, C)
+        behind = self.wte(ids) + self.wpe(places)  # (N, T, C)
+        x = torch.cat((in_prompts.flatten(0, 1), behind.flatten(0, 1)))[None]  # (1, P S + N T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
+        shared = SharedPrompts(prompt_shape=(P, S), shape=(N, T), prompt_of=prompt_of, prompt_lengths=prompt_lengths)
+        for layer, block in enumerate(self.h):
+            x = block(x, layer, shared)
+        flat = self.ln_f(x)[0]  # (P S + N T, C)
+        return flat[: P * S].view(P, S, -1), flat[P * S :].view(N, T, -1)
 
     def head(self, features: Tensor) -> Tensor:
         """Features (..., C) -> logits (..., V)."""

@@ -37,6 +37,20 @@ class Model(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
+class SharesPrompts(Model, Protocol):
+    """Optional for a model: to compute a prompt once for all rows that continue it, with gradients."""
+
+    def features_after(
+        self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Prompts (P, S) and continuations (N, T) -> what the head reads in both: (P, S, D) and (N, T, D).
+
+        Row n of `ids` stands behind the `prompt_lengths` (P,) real ids of prompt `prompt_of[n]`; `lengths` (N,) of its
+        ids are real. Equal to `features` of the joined rows.
+        """
+        ...
+
+
 class Sampler(Protocol):
     def log_probs(self, logits: Tensor, /) -> Tensor:
         """Logits (..., V) -> log-probabilities (..., V) of the distribution to draw from, -inf for masked ids."""

@@ -4,6 +4,9 @@ What reinforcement learning needs from a sampler: `completion_log_probs` of what
 `Generation.log_probs` up to rounding, and has gradients. The output head, whose V columns outweigh everything else in
 memory, runs at the positions of completions only and on `chunk_tokens` of them at a time; with gradients and more than
 one chunk, a chunk's head runs again in the backward pass instead of keeping (tokens, V) numbers for all of them.
+
+Rows that continue one prompt, as `generate` makes them, share it here too where the model can do that (`features_after`
+of `protocols.SharesPrompts`): the prompt is then computed once for all of them, forward and backward.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ class Sequences:
     """(N,) int64."""
     width: int | None = None
     """T_new, columns of what is computed for each completion id; None: as many as the longest completion has."""
+    prompt_of: Tensor | None = None
+    """(N,) int64: rows of equal number begin with the same prompt. None: nothing is known of that."""
 
     @property
     def mask(self) -> Tensor:
@@ -50,6 +55,7 @@ class Sequences:
             prompt_lengths=self.prompt_lengths[rows],
             completion_lengths=self.completion_lengths[rows],
             width=self.n_columns,
+            prompt_of=None if self.prompt_of is None else self.prompt_of[rows],
         )
 
 
@@ -63,6 +69,7 @@ def join(prompts: Sequence[Sequence[int]], generation: Generation) -> Sequences:
     padded, lengths = pad_right(prompts)  # (B, T_prompt)
     padded = padded.to(tokens.device).repeat_interleave(samples, 0)  # (N, T_prompt)
     prompt_lengths = torch.tensor(lengths, device=tokens.device).repeat_interleave(samples)  # (N,)
+    prompt_of = torch.arange(len(prompts), device=tokens.device).repeat_interleave(samples)  # (N,)
     ids = torch.cat((padded, torch.zeros_like(tokens)), 1)  # (N, T)
     places = prompt_lengths[:, None] + torch.arange(width, device=tokens.device)  # (N, T_new)
     # `pad_id` need not be an id of the model, which reads padding too.
@@ -71,6 +78,7 @@ def join(prompts: Sequence[Sequence[int]], generation: Generation) -> Sequences:
         prompt_lengths=prompt_lengths,
         completion_lengths=generation.lengths,
         width=width,
+        prompt_of=prompt_of,
     )
 
 
@@ -106,26 +114,8 @@ def completion_log_probs(
         raise ValueError(
             f"chunk_tokens: got {chunk_tokens}, must be at least 1: it is how many positions the head sees"
         )
-    ids, prompt_lengths = sequences.ids, sequences.prompt_lengths
-    n, width = len(ids), sequences.n_columns
-    read = prompt_lengths + sequences.completion_lengths - 1  # (N,): the last id is predicted, never read
-    first, last, shortest, longest = torch.stack(
-        (prompt_lengths.min(), prompt_lengths.max(), read.min(), read.max())
-    ).tolist()  # the only wait for the device
-    ragged = shortest < longest
-    features = model.features(ids[:, :longest], lengths=read if ragged else None)  # (N, T', D)
-
-    if first == last and not ragged:  # every row looks alike: slices, whose backward is cheaper than an index's
-        mask = None
-        features = features[:, first - 1 :].flatten(0, 1)  # (M, D), M = N * longest completion
-        targets = ids[:, first : longest + 1].flatten()  # (M,)
-    else:
-        # Only what is real: what a model puts at padding is unspecified, and 0 times NaN would reach every gradient.
-        mask = sequences.mask  # (N, T_new)
-        row, column = mask.nonzero(as_tuple=True)  # (M,)
-        place = prompt_lengths[row] + column  # (M,)
-        features = features.flatten(0, 1).index_select(0, row * longest + place - 1)  # (M, D)
-        targets = ids[row, place]  # (M,)
+    n, width = len(sequences.ids), sequences.n_columns
+    features, targets = completion_features(model, sequences)  # (M, D), (M,)
 
     def of_chunk(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = model.head(features)  # (C, V)
@@ -141,12 +131,64 @@ def completion_log_probs(
 
     def as_rows(values: Sequence[Tensor]) -> Tensor:
         flat = torch.cat(tuple(values))  # (M,)
-        if mask is None:
-            return torch.nn.functional.pad(flat.view(n, -1), (0, width - flat.numel() // n))  # (N, T_new)
-        return flat.new_zeros(n, width).masked_scatter(mask, flat)  # (N, T_new)
+        if len(flat) == n * width:
+            return flat.view(n, width)
+        return flat.new_zeros(n, width).masked_scatter(sequences.mask, flat)  # (N, T_new)
 
     log_probs = as_rows([part[0] for part in parts])
     return log_probs, as_rows([part[1] for part in parts]) if with_entropy else None
+
+
+def completion_features(model: Model, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """What the head reads at every real completion id (M, D), row by row, and those ids (M,); differentiable."""
+    ids, prompt_lengths = sequences.ids, sequences.prompt_lengths
+    ends = prompt_lengths + sequences.completion_lengths  # (N,)
+    first, last, shortest, longest, most = torch.stack(
+        (prompt_lengths.min(), prompt_lengths.max(), ends.min(), ends.max(), sequences.completion_lengths.max())
+    ).tolist()  # the only wait for the device
+    shared = _behind_shared_prompts(model, sequences, last, most)
+    if shared is not None:
+        features, offset, columns = shared, 0, most  # column t of a row predicts its completion id t
+    else:
+        # The last id is predicted, never read.
+        features = model.features(ids[:, : longest - 1], lengths=None if shortest == longest else ends - 1)
+        offset, columns = first - 1, longest - 1  # (N, T', D)
+    if (
+        first == last and shortest == longest
+    ):  # every row looks alike: slices, whose backward is cheaper than an index's
+        return features[:, offset:].flatten(0, 1), ids[:, first:longest].flatten()
+    # Only what is real: what a model puts at padding is unspecified, and 0 times NaN would reach every gradient.
+    row, column = sequences.mask.nonzero(as_tuple=True)  # (M,)
+    place = prompt_lengths[row] + column  # (M,)
+    read = column if shared is not None else place - 1  # (M,)
+    return features.flatten(0, 1).index_select(0, row * columns + read), ids[row, place]
+
+
+def _behind_shared_prompts(model: Model, sequences: Sequences, prompt_width: int, width: int) -> Tensor | None:
+    """What the head reads before each of the first `width` completion ids: (N, width, D), each prompt computed once.
+
+    None if the rows share no prompts or the model cannot do that.
+    """
+    features_after = getattr(model, "features_after", None)
+    if features_after is None or sequences.prompt_of is None or width < 2:
+        return None
+    ids, prompt_lengths = sequences.ids, sequences.prompt_lengths
+    n = len(ids)
+    numbers, prompt_of = torch.unique(sequences.prompt_of, return_inverse=True)  # (P,), (N,)
+    if len(numbers) == n:
+        return None
+    # Any of the rows that begin with a prompt will do to read it from.
+    row = torch.zeros_like(numbers).scatter_(0, prompt_of, torch.arange(n, device=ids.device))  # (P,)
+    places = prompt_lengths[:, None] + torch.arange(width - 1, device=ids.device)  # (N, width - 1)
+    in_prompts, behind = features_after(
+        ids[row, :prompt_width],
+        ids.gather(1, places.clamp_(max=ids.shape[1] - 1)),
+        prompt_of,
+        prompt_lengths=prompt_lengths[row],
+        lengths=(sequences.completion_lengths - 1).clamp_(min=0),  # the last id is predicted, never read
+    )  # (P, S, D), (N, width - 1, D)
+    ends = in_prompts[torch.arange(len(numbers), device=ids.device), prompt_lengths[row] - 1]  # (P, D)
+    return torch.cat((ends.index_select(0, prompt_of)[:, None], behind), 1)
 
 
 def entropy(log_probs: Tensor) -> Tensor:

@@ -82,6 +82,19 @@ class TransformersLM(nn.Module):
         found: Tensor = output.last_hidden_state
         return found
 
+    def features_after(
+        self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the head reads in prompts (P, S) and in their continuations (N, T): (P, S, D) and (N, T, D).
+
+        Row n of `ids` continues prompt `prompt_of[n]`, behind its `prompt_lengths` (P,) real ids; `lengths` (N,) of the
+        row are. The prompts' keys and values are computed once, and gradients flow through them.
+        """
+        (P, S), T = prompts.shape, ids.shape[1]
+        cache = self.new_cache(P, S + T)
+        in_prompts = self.features(prompts, lengths=prompt_lengths, cache=cache)  # (P, S, D)
+        return in_prompts, self.features(ids, lengths=lengths, cache=cache.select(prompt_of))
+
     def head(self, features: Tensor, /) -> Tensor:
         """Features (..., D) -> logits (..., V)."""
         logits: Tensor = self.model.get_output_embeddings()(features)
