@@ -9,18 +9,20 @@ own settings (`SETTINGS`: the best that was found for it on seed 1), once for ea
 its end there. The control is fine-tuning on own successes: `expert-iteration`. The must: with half of GRPO's rollouts
 SDPO is at least GRPO's equal, by the mean over seeds, at each budget of both tasks.
 
-`parts`: on `sort`, 25,600 rollouts, the teachers, granularities and divergences of SDPO beside its defaults, and SDPO
-through TinyLoRA.
+`parts`: on `sort`, 50 steps of 256 rollouts, the teachers, granularities and divergences of SDPO beside its defaults,
+and SDPO through TinyLoRA.
 
 Accuracy is that of sampling on 1,024 held-out problems, the same for all and in no training set; its standard error is
 .005 near .97. Seconds are CPU seconds of the one thread that works, without evaluations: on a quiet machine they equal
-wall time. Prints Markdown tables; `--out` also gets the numbers as JSON and curves as SVG.
+wall time. Prints Markdown tables; `--out` also gets the numbers as JSON and curves as SVG. Runs that are in that JSON
+already are not made again, so what was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +42,7 @@ WARM_START: Mapping[str, Mapping[str, Any]] = {
     "add": {"steps": 2000, "lr": 2e-3, "stop_at": 0.4},
 }
 """Of `hinted-sft`. On `sort` imitation settles at the mixture of orders; on `add` it would learn the task itself."""
-BUDGETS: Mapping[str, Sequence[int]] = {"sort": (12_800, 25_600), "add": (12_800, 25_600, 51_200)}
+BUDGETS: Mapping[str, Sequence[int]] = {"sort": (12_800, 25_600), "add": (12_800, 25_600)}
 """Rollouts of SDPO and the control; GRPO has twice as many."""
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     (SDPO, "sort"): {"epochs_per_batch": 4},
@@ -50,7 +52,7 @@ SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     (CONTROL, "sort"): {"prompts_per_step": 320, "epochs": 4},
     (CONTROL, "add"): {"prompts_per_step": 320, "epochs": 4},
 }
-PART, PART_STEPS = "part", 50
+PART, PART_SETTINGS = "part", {"steps": 50, "prompts_per_step": 32, "minibatches": 4}
 DEFAULTS = "defaults: frozen teacher, whole vocabulary, reverse KL"
 PARTS: Mapping[str, Mapping[str, Any]] = {
     DEFAULTS: {},
@@ -69,50 +71,64 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 THROUGH_TINYLORA = "through TinyLoRA (u 8, r 8), lr .02"
 
 
+Key = tuple[str, int, str, str]
+Known = Mapping[Key, Run]
+
+
+def key(run: Run) -> Key:
+    return run.task, run.seed, run.trainer, run.budget
+
+
 def bench(task: str, seed: int) -> Bench:
     return Bench(task, seed, "hinted-sft", task_options=TASKS[task], warm_options=WARM_START[task])
 
 
-def budgets(bench: Bench) -> Iterator[Run]:
+def budgets(bench: Bench, known: Known) -> Iterator[Run]:
     """Each trainer at each of its budgets, from the same weights."""
     for name in TRAINERS:
         settings = SETTINGS[name, bench.task_name]
         config = bench.build(name, **settings).config
         for half in BUDGETS[bench.task_name]:
             budget = 2 * half if name == GRPO else half
-            bench.model.load_state_dict(bench.start)
-            steps = budget // (config.prompts_per_step * config.group_size)
-            trainer = bench.build(name, steps=steps, **settings)
-            yield drive(trainer, Run(bench.task_name, bench.seed, name, f"{budget:,}"), most_rollouts=None, points=1)
+            run = Run(bench.task_name, bench.seed, name, f"{budget:,}")
+            if key(run) not in known:
+                bench.model.load_state_dict(bench.start)
+                steps = budget // (config.prompts_per_step * config.group_size)
+                yield drive(bench.build(name, steps=steps, **settings), run, most_rollouts=None, points=1)
 
 
-def parts(bench: Bench) -> Iterator[Run]:
+def parts(bench: Bench, known: Known) -> Iterator[Run]:
     """SDPO with one thing changed, and through an adapter."""
+    if bench.task_name != "sort":
+        return
     for label, options in PARTS.items():
+        run = Run(bench.task_name, bench.seed, label, PART)
+        if key(run) not in known:
+            bench.model.load_state_dict(bench.start)
+            yield drive(bench.build(SDPO, **{**PART_SETTINGS, **options}), run, most_rollouts=None, points=5)
+    run = Run(bench.task_name, bench.seed, THROUGH_TINYLORA, PART)
+    if key(run) not in known:
         bench.model.load_state_dict(bench.start)
-        trainer = bench.build(SDPO, steps=PART_STEPS, **options)
-        yield drive(trainer, Run(bench.task_name, bench.seed, label, PART), most_rollouts=None, points=5)
-    bench.model.load_state_dict(bench.start)
-    whole, bench.model = bench.model, copy.deepcopy(bench.model)
-    adapter = TinyLoRA(TinyLoRAConfig(u=8, r=8))
-    adapter.wrap(bench.model)
-    trainer = bench.build(SDPO, adapter=adapter, steps=PART_STEPS, lr=0.02)
-    numbers = sum(p.numel() for p in adapter.trainable_parameters().values())
-    label = f"{THROUGH_TINYLORA}: {numbers} numbers"
-    yield drive(trainer, Run(bench.task_name, bench.seed, label, PART), most_rollouts=None, points=5)
-    bench.model = whole
+        whole, bench.model = bench.model, copy.deepcopy(bench.model)
+        adapter = TinyLoRA(TinyLoRAConfig(u=8, r=8))
+        adapter.wrap(bench.model)
+        yield drive(bench.build(SDPO, adapter=adapter, lr=0.02, **PART_SETTINGS), run, most_rollouts=None, points=5)
+        bench.model = whole
 
 
-MEASURED: Mapping[str, Callable[[Bench], Iterator[Run]]] = {"budgets": budgets, "parts": parts}
+MEASURED: Mapping[str, Callable[[Bench, Known], Iterator[Run]]] = {"budgets": budgets, "parts": parts}
 
 
-def measured(task: str, seed: int, what: Sequence[str]) -> Iterator[Run]:
-    """The warm start, and what is to be measured from it; `parts` on `sort` only."""
-    made = bench(task, seed)
-    yield made.warm_start
+def measured(what: Sequence[str], seeds: Sequence[int], tasks: Sequence[str], known: Known) -> Iterator[Run]:
+    """All runs that are not known, each behind the warm start that it needs, which is made once."""
+    benches: dict[tuple[str, int], Bench] = {}
     for name in what:
-        if name == "budgets" or task == "sort":
-            yield from MEASURED[name](made)
+        for seed in seeds:
+            for task in tasks if name == "budgets" else [task for task in tasks if task == "sort"]:
+                if (task, seed) not in benches:
+                    benches[task, seed] = bench(task, seed)
+                    yield benches[task, seed].warm_start
+                yield from MEASURED[name](benches[task, seed], known)
 
 
 # --- tables
@@ -133,10 +149,10 @@ def seconds(runs: Sequence[Run]) -> str:
 
 def budget_table(runs: Sequence[Run]) -> str:
     lines = [["task", "trainer", "rollouts", "sampled: mean", "by seed", "greedy: mean", "CPU s"]]
-    for key in dict.fromkeys((run.task, run.trainer, run.budget) for run in runs if run.budget != PART):
-        of = [run for run in runs if (run.task, run.trainer, run.budget) == key]
+    for group in dict.fromkeys((run.task, run.trainer, run.budget) for run in runs if run.budget != PART):
+        of = [run for run in runs if (run.task, run.trainer, run.budget) == group]
         means = [f"{statistics.mean(values):.3f}" for values in zip(*((r.sampled, r.greedy) for r in of), strict=True)]
-        lines.append([*key, means[0], by_seed(of), means[1], seconds(of)])
+        lines.append([*group, means[0], by_seed(of), means[1], seconds(of)])
     return rows(lines)
 
 
@@ -173,6 +189,10 @@ def part_table(runs: Sequence[Run]) -> str:
     return rows(lines)
 
 
+def read(path: Path) -> list[Run]:
+    return [Run(**run) for run in json.loads(path.read_text("utf-8"))["runs"]]
+
+
 # --- curves
 
 
@@ -185,8 +205,7 @@ def chart(runs: Sequence[Run], task: str, over: str) -> pygal.XY:
     )  # fmt: skip
     for name in TRAINERS:
         of = [run for run in runs if (run.task, run.trainer) == (task, name)]
-        keys = dict.fromkeys(run.budget for run in of)
-        groups = [[run for run in of if run.budget == key] for key in keys]
+        groups = [[run for run in of if run.budget == budget] for budget in dict.fromkeys(run.budget for run in of)]
         mean = statistics.mean
         chart.add(name, [(mean(getattr(r, over) for r in g), mean(r.sampled for r in g)) for g in groups])
         chart.add(f"{name}, seeds", [(getattr(r, over), r.sampled) for r in of], stroke=False, dots_size=2)
@@ -201,22 +220,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="directory for the numbers as JSON and the curves as SVG")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    runs: list[Run] = []
-    for seed in args.seeds:
-        for task in args.tasks:
-            for run in measured(task, seed, args.what):
-                runs.append(run)
-                print(
-                    f"{task} seed {seed} {run.trainer} {run.budget}: sampled {run.sampled:.3f} greedy {run.greedy:.3f} "
-                    f"after {run.rollouts:,} rollouts, {run.seconds:.1f} s",
-                    flush=True,
-                )
-                if args.out:
-                    write(args.out / "sdpo_card.json", runs)
+    path = args.out / "sdpo_card.json" if args.out else None
+    known = {key(run): run for run in read(path)} if path and path.exists() else {}
+    for run in measured(args.what, args.seeds, args.tasks, known):
+        known[key(run)] = run
+        print(
+            f"{run.task} seed {run.seed} {run.trainer} {run.budget}: sampled {run.sampled:.3f} greedy {run.greedy:.3f} "
+            f"after {run.rollouts:,} rollouts, {run.seconds:.1f} s",
+            flush=True,
+        )
+        if path:
+            write(path, list(known.values()))
+    runs = list(known.values())
     found = verdicts(runs)
     print(f"\n{budget_table(runs)}\n\n{part_table(runs)}\n\n" + "\n".join(text for _, text in found))
-    if args.out and "budgets" in args.what:
-        for task in args.tasks:
+    if args.out:
+        for task in dict.fromkeys(run.task for run in runs):
             for over in ("rollouts", "seconds"):
                 chart(runs, task, over).render_to_file(str(args.out / f"sdpo_card_{task}_{over}.svg"))
     return 0 if all(held for held, _ in found) else 1
