@@ -16,9 +16,8 @@ which `kl` among the metrics shows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,13 +25,10 @@ from torch import Tensor
 from align_scratch.advantages import zero_variance
 from align_scratch.config.best_of_n import BestOfNConfig
 from align_scratch.evaluation import SEED
-from align_scratch.expert_iteration import with_kept
-from align_scratch.imitation import imitate
+from align_scratch.imitation import ImitatingTrainer
 from align_scratch.metrics import Metrics, finite
 from align_scratch.rescoring import rescore
-from align_scratch.rollouts import Rollouts, roll_out
-from align_scratch.sampling_trainer import SamplingTrainer
-from align_scratch.schedule import derived_seed
+from align_scratch.rollouts import roll_out
 from align_scratch.state import current_lr
 
 ROWS = 512  # completions at a time in an evaluation: bounds memory
@@ -85,12 +81,11 @@ def sizes_up_to(n: int) -> list[int]:
     return [2**i for i in range(n.bit_length()) if 2**i < n] + [n]
 
 
-class BestOfN(SamplingTrainer):
+class BestOfN(ImitatingTrainer):
     """Trainer `best-of-n`."""
 
     name = "best-of-n"
     config: BestOfNConfig
-    _last: tuple[int, Rollouts, list[int]] | None = None
 
     def train(self) -> Iterator[Metrics]:
         """Metrics after each batch of samples and the imitation of its best."""
@@ -106,20 +101,8 @@ class BestOfN(SamplingTrainer):
             self._last = self.step + 1, rollouts, kept
             sampled = perf_counter()
 
-            self.model.train(not config.disable_dropout)
             lr = current_lr(config, self.step + 1)
-            imitation = imitate(
-                self.model,
-                self.optimizer,
-                self.named,
-                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=self.device)),
-                config,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                lr=lr,
-                seed=derived_seed(self.seed, f"best-of-n order {self.step}"),
-                where=f"best-of-n step {self.step + 1}",
-            )
+            imitation = self._imitate(rollouts, kept, lr)
 
             best = rollouts.rewards.nan_to_num(nan=-math.inf).amax(1)  # (P,)
             metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
@@ -163,10 +146,3 @@ class BestOfN(SamplingTrainer):
         sizes = sizes_up_to(n)
         curve = best_of_curve(torch.cat(rewards), torch.cat(gold), sizes)
         return {f"best_of/{size}": value for size, value in zip(sizes, curve, strict=True)}
-
-    def last_rollouts(self) -> list[Mapping[str, Any]]:
-        """What was sampled for the last step, and whether it was `kept`; also after a step that failed."""
-        if self._last is None:
-            return []
-        step, rollouts, kept = self._last
-        return with_kept(step, rollouts, kept)

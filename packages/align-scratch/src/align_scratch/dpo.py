@@ -36,18 +36,7 @@ from align_scratch.preference_source import PreferenceSource
 from align_scratch.protocols import Adapter, Model, Sampler, Tokenizer
 from align_scratch.reward_model import evaluating
 from align_scratch.rollouts import longest_answer
-from align_scratch.state import (
-    adamw,
-    current_lr,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-    update,
-)
+from align_scratch.state import adamw, current_lr, load_training_state, trainable, training_state, update
 
 
 class DPO:
@@ -219,16 +208,12 @@ class DPO:
             "step": self.step,
             "num_tokens": self.num_tokens,
             "source": self.source.state_dict(),
-            "model": model_state(self.model),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.source.generator),
+            **training_state(self.model, self.optimizer, self.named, self.source.generator),
             "reference": self.reference.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.source.generator, state["random"])
+        load_training_state(self.model, self.optimizer, self.named, self.source.generator, state)
         self.source.load_state_dict(state["source"])
         self.reference.load_state_dict(state["reference"])
         self.step, self.num_tokens = state["step"], state["num_tokens"]

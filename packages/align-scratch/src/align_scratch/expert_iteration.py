@@ -21,16 +21,13 @@ from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from align_scratch.config.expert_iteration import ExpertIterationConfig
-from align_scratch.imitation import imitate
-from align_scratch.metrics import Metrics, records
+from align_scratch.imitation import ImitatingTrainer
+from align_scratch.metrics import Metrics
 from align_scratch.protocols import Model
 from align_scratch.rollouts import Rollouts
-from align_scratch.sampling_trainer import SamplingTrainer
-from align_scratch.schedule import derived_seed
 from align_scratch.state import (
     current_lr,
     load_model_state,
@@ -65,7 +62,7 @@ def good_and_different(
     return kept
 
 
-class ExpertIteration(SamplingTrainer):
+class ExpertIteration(ImitatingTrainer):
     """Trainer `expert-iteration`."""
 
     name = "expert-iteration"
@@ -76,7 +73,6 @@ class ExpertIteration(SamplingTrainer):
         super().__init__(config, model=model, **parts)
         self.start: dict[str, Tensor] = model_state(model) if config.from_base else {}
         self.with_nothing = 0
-        self._last: tuple[int, Rollouts, list[int]] | None = None
 
     def train(self) -> Iterator[Metrics]:
         """Metrics after each iteration."""
@@ -98,20 +94,8 @@ class ExpertIteration(SamplingTrainer):
             if config.from_base and kept:
                 load_model_state(self.model, self.start)
                 self.optimizer.state.clear()
-            self.model.train(not config.disable_dropout)
             lr = current_lr(config, self.step + 1)
-            imitation = imitate(
-                self.model,
-                self.optimizer,
-                self.named,
-                rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=self.device)),
-                config,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                lr=lr,
-                seed=derived_seed(self.seed, f"expert-iteration order {self.step}"),
-                where=f"expert-iteration step {self.step + 1}",
-            )
+            imitation = self._imitate(rollouts, kept, lr)
 
             self.with_nothing += not kept
             metrics = self._counted(rollouts, kl=kl, lr=lr, started=started, sampled=sampled)
@@ -122,13 +106,6 @@ class ExpertIteration(SamplingTrainer):
             }
             yield metrics | imitation.metrics()
 
-    def last_rollouts(self) -> list[Mapping[str, Any]]:
-        """What was sampled in the last iteration, and whether it was `kept`; also after one that failed."""
-        if self._last is None:
-            return []
-        step, rollouts, kept = self._last
-        return with_kept(step, rollouts, kept)
-
     def state_dict(self) -> dict[str, Any]:
         start = {name: tensor.clone() for name, tensor in self.start.items()}
         return super().state_dict() | {"with_nothing": self.with_nothing, "start": start}
@@ -137,10 +114,3 @@ class ExpertIteration(SamplingTrainer):
         super().load_state_dict(state)
         self.start = {name: tensor.clone() for name, tensor in state["start"].items()}
         self.with_nothing = state["with_nothing"]
-
-
-def with_kept(step: int, rollouts: Rollouts, kept: list[int]) -> list[Mapping[str, Any]]:
-    """One JSON-able mapping a rollout, with `kept`; there is no advantage and no ratio here, so those are None."""
-    unknown, chosen = torch.full((len(rollouts.scores),), torch.nan), set(kept)
-    found = records(step, rollouts, unknown, unknown)
-    return [{**record, "advantage": None, "kept": row in chosen} for row, record in enumerate(found)]

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from align_scratch.config.imitation import ImitationConfig
 from align_scratch.config.optimizer import OptimizerConfig
 from align_scratch.losses import split
+from align_scratch.metrics import records
 from align_scratch.protocols import Model
+from align_scratch.rollouts import Rollouts
+from align_scratch.sampling_trainer import SamplingTrainer
+from align_scratch.schedule import derived_seed
 from align_scratch.sft import completion_loss
 from align_scratch.state import update
 from inference_scratch.score import Sequences
@@ -74,3 +80,39 @@ def imitate(
         grad_norm=sum(norms) / len(norms) if norms else None,
         updates=len(norms),
     )
+
+
+class ImitatingTrainer(SamplingTrainer):
+    """A trainer that keeps some of its samples, and imitates them as its next step; which ones is its own to say."""
+
+    config: ImitationConfig
+    _last: tuple[int, Rollouts, list[int]] | None = None
+
+    def _imitate(self, rollouts: Rollouts, kept: list[int], lr: float) -> Imitation:
+        """The passes over the rows that are `kept`. Raises TrainingDiverged, naming trainer and step."""
+        config = self.config
+        self.model.train(not config.disable_dropout)
+        return imitate(
+            self.model,
+            self.optimizer,
+            self.named,
+            rollouts.sequences.select(torch.tensor(kept, dtype=torch.int64, device=self.device)),
+            config,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            lr=lr,
+            seed=derived_seed(self.seed, f"{self.name} order {self.step}"),
+            where=f"{self.name} step {self.step + 1}",
+        )
+
+    def last_rollouts(self) -> list[Mapping[str, Any]]:
+        """What was sampled for the last step, and whether it was `kept`; also after a step that failed.
+
+        One JSON-able mapping a rollout; there is no advantage and no ratio here, so those are None.
+        """
+        if self._last is None:
+            return []
+        step, rollouts, kept = self._last
+        unknown, chosen = torch.full((len(rollouts.scores),), torch.nan), set(kept)
+        found = records(step, rollouts, unknown, unknown)
+        return [{**record, "advantage": None, "kept": row in chosen} for row, record in enumerate(found)]

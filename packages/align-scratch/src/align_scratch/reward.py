@@ -28,18 +28,7 @@ from align_scratch.reward_losses import bradley_terry, centring, margin_ranking
 from align_scratch.reward_model import RewardModel
 from align_scratch.reward_probes import calibration_error, length_bias
 from align_scratch.schedule import Shuffled, derived_seed
-from align_scratch.state import (
-    adamw,
-    current_lr,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-    update,
-)
+from align_scratch.state import adamw, current_lr, load_training_state, trainable, training_state, update
 
 _JUDGED = 256  # pairs judged at a time: bounds memory, not the result
 
@@ -211,13 +200,9 @@ class Reward:
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
-            "model": model_state(self.body),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.generator),
+            **training_state(self.body, self.optimizer, self.named, self.generator),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        load_model_state(self.body, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.generator, state["random"])
+        load_training_state(self.body, self.optimizer, self.named, self.generator, state)
         self.step, self.num_tokens = state["step"], state["num_tokens"]

@@ -16,16 +16,7 @@ from align_scratch.reference import Reference
 from align_scratch.rescoring import check_same_scorer, identity, load_scorer, rescore
 from align_scratch.rollout_source import RolloutSource
 from align_scratch.rollouts import Rollouts
-from align_scratch.state import (
-    adamw,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-)
+from align_scratch.state import adamw, load_training_state, trainable, training_state
 
 
 class SamplingTrainer:
@@ -104,17 +95,13 @@ class SamplingTrainer:
             "batches": self.batches,
             "num_tokens": self.num_tokens,
             "scorer": self.scorer_hash,
-            "model": model_state(self.model),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.source.generator),
+            **training_state(self.model, self.optimizer, self.named, self.source.generator),
             "reference": self.reference.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         check_same_scorer(self.config.reward_model, self.scorer_hash, state)
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.source.generator, state["random"])
+        load_training_state(self.model, self.optimizer, self.named, self.source.generator, state)
         self.reference.load_state_dict(state["reference"])
         self.step, self.num_tokens = state["step"], state["num_tokens"]
         self.batches = state.get("batches", self.step)  # states from before dynamic sampling have a batch a step

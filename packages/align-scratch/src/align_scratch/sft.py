@@ -38,18 +38,7 @@ from align_scratch.rollouts import Prompts, check_fit, longest_answer, roll_out
 from align_scratch.schedule import Shuffled, derived_seed
 from align_scratch.scoring import completion_logits
 from align_scratch.sft_losses import labelled_loss, row_weights
-from align_scratch.state import (
-    adamw,
-    current_lr,
-    load_model_state,
-    load_optimizer_state,
-    load_random_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    trainable,
-    update,
-)
+from align_scratch.state import adamw, current_lr, load_training_state, trainable, training_state, update
 from inference_scratch.score import Sequences
 
 
@@ -296,13 +285,9 @@ class SFT:
             "step": self.step,
             "num_tokens": self.num_tokens,
             "reached": self.reached,
-            "model": model_state(self.model),
-            "optimizer": optimizer_state(self.optimizer, self.named),
-            "random": random_state(self.device, self.generator),
+            **training_state(self.model, self.optimizer, self.named, self.generator),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        load_model_state(self.model, state["model"])
-        load_optimizer_state(self.optimizer, self.named, state["optimizer"])
-        load_random_state(self.device, self.generator, state["random"])
+        load_training_state(self.model, self.optimizer, self.named, self.generator, state)
         self.step, self.num_tokens, self.reached = state["step"], state["num_tokens"], state["reached"]

@@ -148,3 +148,30 @@ def load_random_state(device: torch.device, generator: torch.Generator, state: M
     if device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"].cpu())
     generator.set_state(state["own"].cpu())
+
+
+# --- all of it at once ---------------------------------------------------------------------------------------------
+
+
+def training_state(
+    model: Model, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], generator: torch.Generator
+) -> dict[str, Any]:
+    """What every trainer's state holds: copies of the model, the moments of `named`, and all random states."""
+    return {
+        "model": model_state(model),
+        "optimizer": optimizer_state(optimizer, named),
+        "random": random_state(generator.device, generator),
+    }
+
+
+def load_training_state(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    named: Mapping[str, nn.Parameter],
+    generator: torch.Generator,
+    state: Mapping[str, Any],
+) -> None:
+    """Put `training_state` back. Raises ValueError if it is of another model."""
+    load_model_state(model, state["model"])
+    load_optimizer_state(optimizer, named, state["optimizer"])
+    load_random_state(generator.device, generator, state["random"])

@@ -5,28 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from align_scratch.config.checks import at_least, option, refuse
-from align_scratch.config.policy import PolicyConfig
+from align_scratch.config.imitation import ImitationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertIterationConfig(PolicyConfig):
+class ExpertIterationConfig(ImitationConfig):
     """Trainer `expert-iteration`: sample, keep what is correct, imitate it, repeat."""
 
     steps: int = option(40, "iterations: one batch of samples, and the imitation of what was correct in it")
-    lr: float = option(1e-3, "peak learning rate of AdamW")
     prompts_per_step: int = option(512, "prompts in an iteration (also known as batch_per_ei)")
     group_size: int = option(4, "completions sampled for each prompt (also known as num_rollouts)")
-    epochs: int = option(1, "passes over what an iteration keeps")
-    batch_size: int = option(64, "kept completions in an optimizer update, at most")
     min_reward: float | None = option(None, "least reward of what is kept; none = it must be correct")
     max_per_prompt: int | None = option(None, "different correct completions kept for a prompt; none = all of them")
     from_base: bool = option(False, "each iteration imitates from the starting weights anew, as STaR; samples do not")
-    mask_truncated: bool = option(True, "keep no completion that was cut off: it does not show how to end")
-    disable_dropout: bool = option(False, "no dropout while imitating")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "epochs", "batch_size", "max_per_prompt", why="it is a count")
+        at_least(self, 1, "max_per_prompt", why="it is a count")
         if self.reward_model is not None and self.min_reward is None:
             refuse("min_reward", None, "a number where there is a reward_model",
                    "its scores have a mean near 0 and a deviation near 1; what is correct it does not say")  # fmt: skip
