@@ -417,9 +417,10 @@ def test_long_feedback_is_cut_and_counted() -> None:
     assert metrics["self_distillation/feedback_cut"] == 0
 
 
-def test_a_step_in_half_precision() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_step_in_half_and_in_double_precision(dtype: torch.dtype) -> None:
     built = parts(Toy(often))
-    built["model"].bfloat16()
+    built["model"].to(dtype)
     before = [p.detach().clone() for p in built["model"].parameters()]
     list(SDPO(SDPOConfig(**{**SMALL, "steps": 1}, lr=1e-2), **built).train())
     assert any(not torch.equal(p, b) for p, b in zip(built["model"].parameters(), before, strict=True))

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from papers_scratch.errors import AdapterFileError
 from papers_scratch.fingerprint import file_sha256
+from papers_scratch.whole_files import replace_files
 
 JSON_FILE = "adapter.json"
 TENSOR_FILE = "adapter.safetensors"
@@ -112,21 +113,24 @@ def write_adapter(
     values: Mapping[str, Tensor],
     frozen: Mapping[str, Tensor],
 ) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write both files, or, if that fails, neither: a saved adapter that was there stays as it was."""
     tensors = {VALUES + key: value for key, value in values.items()}
     tensors |= {FROZEN + key: value for key, value in frozen.items()}
-    safetensors.torch.save_file(
-        {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, directory / TENSOR_FILE
-    )
-    description = {
-        "format": FORMAT,
-        "adapter": method,
-        "config": asdict(config),
-        "modules": [asdict(record) for record in records],
-        "adapter_sha256": file_sha256(directory / TENSOR_FILE),
-    }
-    text = json.dumps(description, indent=1) + "\n"
-    (directory / JSON_FILE).write_text(text, encoding="utf-8", newline="\n")
+    plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+
+    def save(folder: Path) -> None:
+        safetensors.torch.save_file(plain, folder / TENSOR_FILE)
+        description = {
+            "format": FORMAT,
+            "adapter": method,
+            "config": asdict(config),
+            "modules": [asdict(record) for record in records],
+            "adapter_sha256": file_sha256(folder / TENSOR_FILE),
+        }
+        text = json.dumps(description, indent=1) + "\n"
+        (folder / JSON_FILE).write_text(text, encoding="utf-8", newline="\n")
+
+    replace_files(directory, save)
 
 
 def read_adapter(directory: Path, *, method: str, config_class: type[Any]) -> tuple[SavedAdapter, Any]:

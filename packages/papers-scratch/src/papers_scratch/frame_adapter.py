@@ -1,4 +1,4 @@
-"""What TinyLoRA and LoRA-XS share: wrapping, merging, switching off, and files that fit one base model only.
+"""What TinyLoRA and LoRA-XS share: wrapping, and files that fit one base model only. `merging` has the rest.
 
 The model stays the object it was; its linear layers are replaced by `FrameLinear` layers that hold them. Nothing else
 of it changes, so `features`, `head`, caches and generation go on working.
@@ -7,8 +7,7 @@ of it changes, so `features`, `head`, caches and generation go on working.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,23 +19,22 @@ from papers_scratch.config.frames import FrameConfig
 from papers_scratch.errors import AdapterFileError, AdapterNotice, AdapterTargetError
 from papers_scratch.fingerprint import tensor_sha256
 from papers_scratch.frame_layer import FrameLinear, merged_weight
+from papers_scratch.merging import MergingAdapter
 from papers_scratch.singular import CLOSE, Directions, fingerprint, has_fingerprint, leading_directions
 from papers_scratch.targets import choose_targets, weight_matrix
 
 
-class FrameAdapter:
+class FrameAdapter(MergingAdapter):
     """Build it, or `load` it, then `wrap` a model. Subclasses make the layers and name what they train."""
 
     method: ClassVar[str]
     config_class: ClassVar[type[Any]]
 
     def __init__(self, config: Any, /) -> None:
+        super().__init__()
         self.config: FrameConfig = config
-        self.layers: dict[str, FrameLinear] = {}
-        """The adapted layers by full name, in the order of the model; empty before `wrap`."""
+        self.layers: dict[str, FrameLinear]
         self._records: list[ModuleRecord] = []
-        self._originals: dict[str, nn.Parameter] = {}  # base weights, while merged
-        self._disabled = False
         self._saved: SavedAdapter | None = None
 
     # --- for subclasses --------------------------------------------------------------------------------------------
@@ -162,66 +160,26 @@ class FrameAdapter:
         return found
 
     def delta_weight(self, layer: str) -> Tensor:
-        """scale B R A of one adapted layer, by name: (out, in), fp32."""
-        return self._wrapped()[layer].delta_weight().detach()
+        """scale B R A of one adapted layer, by name: (out, in), fp32 or more."""
+        adapted: FrameLinear = self._wrapped()[layer]
+        return adapted.delta_weight().detach()
 
-    # --- merging ---------------------------------------------------------------------------------------------------
+    # --- merging: see `merging` ------------------------------------------------------------------------------------
 
-    @property
-    def merged(self) -> bool:
-        return bool(self._originals)
+    def _merge_layer(self, layer: FrameLinear) -> None:
+        weight = merged_weight(layer)
+        if not bool(weight.isfinite().all()):
+            raise ValueError("not finite")
+        base: Any = layer.base_layer
+        base.weight.data = weight
+        layer.active = False
 
-    def merge(self) -> None:
-        """Fold the change into the base weights, so that the model runs at its old speed. A second call does nothing.
+    def _unmerge_layer(self, layer: FrameLinear) -> None:
+        layer.active = not self._disabled
 
-        Each weight becomes a new tensor and the old one is kept, also for tied weights, which are thereby untied until
-        `unmerge`. Raises ValueError, with nothing merged, if a merged weight would not be finite.
-        """
-        layers = self._wrapped()
-        if self._disabled:
-            raise RuntimeError("merge() inside disabled(): leave the block first")
-        if self.merged:
-            return
-        new = {name: merged_weight(layer) for name, layer in layers.items()}
-        for name, weight in new.items():
-            if not bool(weight.isfinite().all()):
-                raise ValueError(f"{name}: the merged weight is not finite, so nothing was merged")
-        for name, layer in layers.items():
-            self._originals[name] = layer.base_layer.weight  # type: ignore[assignment]
-            layer.base_layer.weight = nn.Parameter(new[name], requires_grad=False)
-            layer.active = False
-
-    def unmerge(self) -> None:
-        """Put the base weights back, bit for bit: they are the very tensors that were there before `merge`."""
-        layers = self._wrapped()
-        for name, original in self._originals.items():
-            base = layers[name].base_layer
-            original.data = original.data.to(layers[name].weight.device)  # the model may have moved meanwhile
-            base.weight = original
-            layers[name].active = not self._disabled
-        self._originals = {}
-
-    @contextmanager
-    def disabled(self) -> Iterator[None]:
-        """Inside the block the model computes with the very base weights, and nothing else. May be nested. A merged
-        adapter is merged again at the end."""
-        layers = self._wrapped()
-        if self._disabled:
-            yield
-            return
-        was_merged = self.merged
-        self.unmerge()
-        self._disabled = True
-        for layer in layers.values():
-            layer.active = False
-        try:
-            yield
-        finally:
-            self._disabled = False
-            for layer in layers.values():
-                layer.active = True
-            if was_merged:
-                self.merge()
+    def _switch(self, *, on: bool) -> None:
+        for layer in self._wrapped().values():
+            layer.active = on
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -261,11 +219,6 @@ class FrameAdapter:
         """What the trained numbers belong to: one record a layer, in the order of `layers`."""
         self._wrapped()
         return list(self._records)
-
-    def _wrapped(self) -> dict[str, FrameLinear]:
-        if not self.layers:
-            raise RuntimeError("this adapter wraps no model yet; call wrap(model) first")
-        return self.layers
 
 
 Frame = tuple[Tensor, Tensor]

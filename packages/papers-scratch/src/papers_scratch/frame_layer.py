@@ -8,7 +8,8 @@ what tells the adapters apart: LoRA-XS trains R itself, TinyLoRA a few numbers v
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ class FrameLinear(nn.Module):
     """Stands where `base_layer` stood. Subclasses say what R is."""
 
     A: Tensor
-    """(r, in), fp32 or the precision of the base weight."""
+    """(r, in), in the precision that the base weight had when it was wrapped."""
     B: Tensor
     """(out, r)."""
 
@@ -58,7 +59,7 @@ class FrameLinear(nn.Module):
         return self.base_layer.bias
 
     def core(self) -> Tensor:
-        """R (r, r) in fp32, differentiable in what is trained."""
+        """R (r, r) in fp32 or more, differentiable in what is trained."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,15 +76,29 @@ class FrameLinear(nn.Module):
         return whole.view(h.shape)
 
     def delta_weight(self) -> Tensor:
-        """scale B R A (out, in) in fp32."""
-        return self.B.float() @ (self.scale * self.core()) @ self.A.float()
+        """scale B R A (out, in) in fp32, or in fp64 beside a weight in fp64."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        return self.B.to(dtype) @ (self.scale * self.core()).to(dtype) @ self.A.to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`model.bfloat16()` and the like cast the base layer. What is the adapter's moves along, but never to a lower
+        precision: a step of 1e-5 on a bf16 number near 0.01 would be no step, and other P would mean another change."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.itemsize >= tensor.itemsize else tensor.to(moved.device)
+
+        if recurse:
+            for child in self.children():
+                child._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(move, recurse=False)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class TinyLoRALinear(FrameLinear):
     """R = sum_i v_i P_i; v may be shared with other layers."""
 
     P: Tensor
-    """(u, r, r), fp32, frozen."""
+    """(u, r, r), fp32 or more, frozen."""
 
     def __init__(
         self, base_layer: nn.Module, a: Tensor, b: Tensor, scale: float, *, projections: Tensor, v: nn.Parameter
@@ -111,7 +126,7 @@ def merged_weight(layer: FrameLinear) -> Tensor:
     """The base weight plus the change, stored the way the base layer stores it, in its precision."""
     base: Tensor = layer.weight
     with torch.no_grad():
-        delta = layer.delta_weight()  # (out, in)
+        delta = layer.delta_weight()  # (out, in), fp32 or fp64
         if is_conv1d(layer.base_layer):
             delta = delta.T
-        return (base.float() + delta.to(base.device)).to(base.dtype)
+        return (base.to(delta.dtype) + delta.to(base.device)).to(base.dtype)

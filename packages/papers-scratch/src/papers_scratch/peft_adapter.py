@@ -1,8 +1,8 @@
-"""What the adapters by PEFT's own code share: wrapping, merging, switching off, and files that PEFT reads.
+"""What the adapters by PEFT's own code share: wrapping, and files that PEFT reads. `merging` has the rest.
 
 What is PEFT's: the layers, their initialisation, the merged weight, the files. What is ours around it:
 - the model stays the object it was, so `features`, `head` and caches go on working;
-- `unmerge` puts the original weight tensors back; subtracting the change, as PEFT does, leaves rounding errors;
+- `unmerge` puts the original weight tensors back;
 - a saved adapter knows the hash of the weights it was trained on, and refuses any other base model.
 """
 
@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from papers_scratch.errors import AdapterTargetError
 from papers_scratch.fingerprint import weights_fingerprint
+from papers_scratch.merging import MergingAdapter
 from papers_scratch.peft_files import SavedPeft, read_saved, write_saved
 from papers_scratch.targets import bare_prefix, choose_targets, is_conv1d, weight_matrix
 
@@ -29,7 +29,7 @@ NAME = "default"  # PEFT's name for the only adapter of a model
 PEFT_PREFIX = "base_model.model."  # PEFT names parameters as its own wrapper class would see them
 
 
-class PeftAdapter:
+class PeftAdapter(MergingAdapter):
     """Build it, or `load` it, then `wrap` a model. Subclasses say which of PEFT's layers, and what its file holds."""
 
     method: ClassVar[str]
@@ -37,16 +37,13 @@ class PeftAdapter:
     layer_class: ClassVar[type[Any]]
 
     def __init__(self, config: Any, /) -> None:
+        super().__init__()
         self.config = config
         self._peft_config: Any = None  # PEFT's own options once a model is wrapped
-        self.layers: dict[str, Any] = {}
-        """The adapted layers by full name, in the order of the model; empty before `wrap`."""
         self._prefix = ""  # of the layers' names, where the model holds the one that PEFT knows
         self._file_targets: list[str] | str = []  # the layers as PEFT's file names them
         self._base_sha256 = ""
         self._saved: SavedPeft | None = None
-        self._originals: dict[str, nn.Parameter] = {}  # the base weights, while merged
-        self._disabled = False
 
     # --- for subclasses --------------------------------------------------------------------------------------------
 
@@ -130,72 +127,20 @@ class PeftAdapter:
         delta: Tensor = adapted.get_delta_weight(NAME).detach()
         return delta.T if is_conv1d(adapted.get_base_layer()) else delta
 
-    # --- merging ---------------------------------------------------------------------------------------------------
+    # --- merging: see `merging` ------------------------------------------------------------------------------------
 
-    @property
-    def merged(self) -> bool:
-        return bool(self._originals)
+    def _merge_layer(self, layer: Any) -> None:
+        layer.merge(safe_merge=True, adapter_names=[NAME])  # ValueError if the sum is not finite
 
-    def merge(self) -> None:
-        """Fold the change into the base weights, so that the model runs at its old speed. A second call does nothing.
+    def _unmerge_layer(self, layer: Any) -> None:
+        layer.merged_adapters.clear()
 
-        Each weight becomes a new tensor and the old one is kept, also for tied weights, which are thereby untied until
-        `unmerge`. Raises ValueError, with nothing merged, if a merged weight would not be finite.
-        """
-        layers = self._wrapped()
-        if self._disabled:
-            raise RuntimeError("merge() inside disabled(): leave the block first")
-        if self.merged:
-            return
-        try:
-            for name, layer in layers.items():
-                base = layer.get_base_layer()
-                self._originals[name] = base.weight
-                base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
-                layer.merge(safe_merge=True, adapter_names=[NAME])
-        except ValueError as error:
-            name = list(self._originals)[-1]
-            self._give_back()
-            raise ValueError(f"{name}: the merged weight is not finite, so nothing was merged ({error})") from error
-
-    def unmerge(self) -> None:
-        """Put the base weights back, bit for bit: they are the very tensors that were there before `merge`."""
-        self._wrapped()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for name, original in self._originals.items():
-            layer = self.layers[name]
-            base = layer.get_base_layer()
-            original.data = original.data.to(base.weight.device)  # the model may have moved meanwhile
-            base.weight = original
-            layer.merged_adapters.clear()
-        self._originals = {}
-
-    @contextmanager
-    def disabled(self) -> Iterator[None]:
-        """Inside the block the model computes with the very base weights, and nothing else. May be nested. A merged
-        adapter is merged again at the end."""
-        layers = self._wrapped().values()
-        if self._disabled:
-            yield
-            return
-        was_merged = self.merged
-        self._give_back()  # PEFT would un-merge by subtraction in the first forward
+    def _switch(self, *, on: bool) -> None:
         requires_grad = {p: p.requires_grad for p in self.trainable_parameters().values()}
-        for layer in layers:
-            layer.enable_adapters(False)
-        self._disabled = True
-        try:
-            yield
-        finally:
-            self._disabled = False
-            for layer in layers:
-                layer.enable_adapters(True)
-            for parameter, flag in requires_grad.items():  # PEFT's switch sets them all to True
-                parameter.requires_grad_(flag)
-            if was_merged:
-                self.merge()
+        for layer in self._wrapped().values():
+            layer.enable_adapters(on)
+        for parameter, flag in requires_grad.items():  # PEFT's switch sets them as it is set
+            parameter.requires_grad_(flag)
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -232,11 +177,6 @@ class PeftAdapter:
         return adapter
 
     # --- inside ----------------------------------------------------------------------------------------------------
-
-    def _wrapped(self) -> dict[str, Any]:
-        if self._peft_config is None:
-            raise RuntimeError("this adapter wraps no model yet; call wrap(model) first")
-        return self.layers
 
     def _key(self, layer: str) -> str:
         """A layer's name in PEFT's file."""

@@ -34,7 +34,7 @@ from papers_scratch.frame_layer import FrameLinear, TinyLoRALinear
 from papers_scratch.lora import LoRA
 from papers_scratch.lora_xs import LoRAXS
 from papers_scratch.peft_adapter import PEFT_PREFIX, PeftAdapter, peft_targets
-from papers_scratch.peft_files import CONFIG_FILE, WEIGHTS_FILE, SavedPeft, read_json, read_tensors, write_tensors
+from papers_scratch.peft_files import CONFIG_FILE, WEIGHTS_FILE, SavedPeft, read_json, read_tensors, write_folder
 from papers_scratch.peft_tinylora import V_PREFIX, PeftTinyLoRA
 from papers_scratch.projections import projections
 from papers_scratch.targets import bare_prefix, is_conv1d, linear_layers, weight_matrix
@@ -94,8 +94,7 @@ def to_peft_tinylora(
         save_projection=True,
         **_shared_options(adapter, model, base_model),
     )
-    write_tensors(Path(directory), tensors)
-    config.save_pretrained(str(directory))
+    write_folder(Path(directory), tensors, config)
 
 
 def to_peft_lora(
@@ -114,8 +113,7 @@ def to_peft_lora(
         tensors[f"{key}.lora_A.weight"] = F.pad(layer.A.float(), (0, 0, 0, missing))  # (r, in)
         tensors[f"{key}.lora_B.weight"] = F.pad(product, (0, missing))  # (out, r)
     config = peft.LoraConfig(r=r, lora_alpha=r, lora_dropout=0.0, **_shared_options(adapter, model, base_model))
-    write_tensors(Path(directory), tensors)
-    config.save_pretrained(str(directory))
+    write_folder(Path(directory), tensors, config)
 
 
 class _Mapped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from papers_scratch.errors import AdapterFileError
 from papers_scratch.fingerprint import file_sha256
+from papers_scratch.whole_files import replace_files
 
 CONFIG_FILE = "adapter_config.json"  # PEFT's
 WEIGHTS_FILE = "adapter_model.safetensors"  # PEFT's
@@ -46,25 +48,34 @@ class SavedPeft:
             )
 
 
-def write_tensors(directory: Path, tensors: Mapping[str, Tensor]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    safetensors.torch.save_file(plain, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+def write_folder(directory: Path, tensors: Mapping[str, Tensor], peft_config: Any) -> None:
+    """Write PEFT's two files, or, if that fails, neither."""
+    replace_files(directory, partial(_save_for_peft, tensors=tensors, peft_config=peft_config))
 
 
 def write_saved(
     directory: Path, *, method: str, config: Any, peft_config: Any, tensors: Mapping[str, Tensor], base_sha256: str
 ) -> None:
-    write_tensors(directory, tensors)
-    peft_config.save_pretrained(str(directory))
-    description = {
-        "adapter": method,
-        "config": asdict(config),
-        "base_weights_sha256": base_sha256,
-        "adapter_sha256": file_sha256(directory / WEIGHTS_FILE),
-    }
-    text = json.dumps(description, indent=2) + "\n"
-    (directory / BASE_FILE).write_text(text, encoding="utf-8", newline="\n")
+    """Write all three files, or, if that fails, none: a saved adapter that was there stays as it was."""
+
+    def save(folder: Path) -> None:
+        _save_for_peft(folder, tensors, peft_config)
+        description = {
+            "adapter": method,
+            "config": asdict(config),
+            "base_weights_sha256": base_sha256,
+            "adapter_sha256": file_sha256(folder / WEIGHTS_FILE),
+        }
+        text = json.dumps(description, indent=2) + "\n"
+        (folder / BASE_FILE).write_text(text, encoding="utf-8", newline="\n")
+
+    replace_files(directory, save)
+
+
+def _save_for_peft(folder: Path, tensors: Mapping[str, Tensor], peft_config: Any) -> None:
+    plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+    safetensors.torch.save_file(plain, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    peft_config.save_pretrained(str(folder))
 
 
 def read_saved(directory: Path, *, method: str, config_class: type[Any]) -> tuple[SavedPeft, Any]:

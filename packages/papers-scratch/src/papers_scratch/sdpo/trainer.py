@@ -155,7 +155,8 @@ class SDPO(PolicyTrainer):
                     log_ratio = now.detach() - old[rows]
                     updates.watch(rows, log_ratio, real, torch.zeros_like(real), torch.zeros_like(real))
                     difference = teacher.gather(-1, ids[:, None])[:, 0] - log_probs.detach()  # (M,)
-                    said[rows] = _as_rows(difference, real).sum(1) / real.sum(1).clamp(min=1) * taught[rows]
+                    mean = _as_rows(difference, real).sum(1) / real.sum(1).clamp(min=1)  # (M',)
+                    said[rows] = (mean * taught[rows]).to(said.dtype)
                 where = f"sdpo step {self.step + 1}"
                 grad_norm = update(
                     self.optimizer, self.named, loss=loss, lr=lr, grad_clip=config.grad_clip, where=where
