@@ -82,12 +82,13 @@ def test_a_written_number_has_the_value_that_a_person_reads(text: str, value: st
      "5 % 2", "True", "__import__('os')", "5; import os", "().__class__", "f'{5}'", "lambda: 5",
      "\\frac{1}{2}{3}", "1/2 1/2 1/2"],
 )  # fmt: skip
-def test_what_is_no_number_is_unparseable_and_equal_only_to_itself(text: str) -> None:
+def test_what_is_no_number_is_read_as_none_and_is_never_one_by_mistake(text: str) -> None:
     with nothing_runs():
         with pytest.raises(Unreadable):
             read(text)
         verdicts = compare("5", text), compare(text, "5"), compare(text, text)
-    assert verdicts == (UNPARSEABLE, UNPARSEABLE, EQUAL if text.strip() else UNPARSEABLE)
+    assert EQUAL not in verdicts[:2]
+    assert verdicts[2] is (EQUAL if text.strip() else UNPARSEABLE)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +172,9 @@ def test_percent_is_a_value_unless_asked_otherwise() -> None:
         ("A", "A."),
     ],
 )
-def test_answers_that_are_no_numbers_are_compared_as_text(gold: str, got: str) -> None:
+def test_typesetting_makes_no_difference_and_more_words_do(gold: str, got: str) -> None:
     assert compare(gold, got) is EQUAL
-    assert compare(gold, got + " or so") is UNPARSEABLE
+    assert compare(gold, got + " or so") is not EQUAL
 
 
 # --- against another evaluation of the same tree --------------------------------------------------------------------

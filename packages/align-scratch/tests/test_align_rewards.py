@@ -65,7 +65,10 @@ def test_boxed() -> None:
     assert of(Boxed(loose_percent=True), "\\boxed{50%}", "50") == 1.0
     assert of(Boxed(), "\\boxed{what}", "5") == 0.0
     assert of(Boxed(), "\\boxed{x + 1}", "x+1") == 1.0
-    assert of(Boxed(), "\\boxed{1 + x}", "x+1") is None  # nobody here knows algebra
+    assert of(Boxed(), "\\boxed{1 + x}", "x+1") == 1.0
+    assert of(Boxed(), "\\boxed{2 + x}", "x+1") == 0.0
+    assert of(Boxed(), "\\boxed{cos x}", "\\sin x") == 0.0  # nobody here knows calculus
+    assert of(Boxed(undecided="masked"), "\\boxed{cos x}", "\\sin x") is None
 
 
 def test_words_around_an_answer_earn_nothing() -> None:

@@ -26,6 +26,9 @@ class FileConfig:
         "auto", "how completions are marked; auto = as the template asks, by number for GSM8K, else exact"
     )
     pattern: str | None = option(None, "checker pattern: regular expression that a completion must match")
+    undecided: Literal["wrong", "masked"] = option(
+        "wrong", "checkers of maths, where the data's own answer cannot be read and the texts differ: wrong, or masked"
+    )
     bad_rows: Literal["error", "skip"] = option("error", "an empty completion, two equal sides, ...: error, or skip")
     max_rows: int | None = option(None, "rows read from each file, at most; none = all")
 
@@ -35,6 +38,7 @@ class FileConfig:
         one_of(self, "template", "auto", *TEMPLATES)
         one_of(self, "checker", "auto", "exact", "numeric", "boxed", "choice", "pattern", "r1_zero", "question_only")
         one_of(self, "bad_rows", "error", "skip")
+        one_of(self, "undecided", "wrong", "masked")
         at_least(self, 2, "max_rows", why="one row is for training and one held out")
         if (self.checker == "pattern") != (self.pattern is not None):
             refuse("pattern", self.pattern, "given with checker=pattern, and only then", "nothing else reads it")

@@ -13,9 +13,10 @@ import regex
 
 from align_scratch.rewards.composition import Judgement
 from align_scratch.rewards.extraction import Choices, gold, last_box, last_match, last_number, marked_number
-from align_scratch.rewards.math_answers import Verdict, compare, read
+from align_scratch.rewards.math_answers import Verdict, compare, read, readable
 from align_scratch.tasks.problems import mark
 
+Undecided = Literal["wrong", "masked"]
 _SHOWN = 60
 
 
@@ -137,12 +138,13 @@ class Boxed:
 
     name: str = "boxed"
     loose_percent: bool = False
+    undecided: Undecided = "wrong"
 
     def __call__(self, completion: str, *, prompt: str, answer: str) -> Judgement:
         got = last_box(completion)
         if got is None:
             return Judgement(0.0, "no \\boxed{} with an answer in it", unparsed=True)
-        return judge_math(got, answer, loose_percent=self.loose_percent)
+        return judge_math(got, answer, loose_percent=self.loose_percent, undecided=self.undecided)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +168,13 @@ class Choice:
         return Judgement(1.0) if got == want else Judgement(0.0, f"expected {want}, got {got}")
 
 
-def judge_math(got: str, answer: str, *, loose_percent: bool = False) -> Judgement:
-    """Compare an extracted answer with a data set's. None if the answer itself cannot be read and the texts differ."""
+def judge_math(got: str, answer: str, *, loose_percent: bool = False, undecided: Undecided = "wrong") -> Judgement:
+    """Compare an extracted answer with a data set's.
+
+    undecided: what becomes of a completion where the data's answer itself cannot be read and the texts differ. It is
+    counted as `undecided` either way; "wrong" pays 0, "masked" gives no value. Masking leaves only completions that
+    repeat the data's spelling, which are right, in the statistics: a group without its wrong ones teaches nothing.
+    """
     want = gold(answer)
     verdict = compare(want, got, loose_percent=loose_percent)
     if verdict is Verdict.EQUAL:
@@ -175,6 +182,8 @@ def judge_math(got: str, answer: str, *, loose_percent: bool = False) -> Judgeme
     told = f"expected {shown(want)}, got {shown(got.strip())}"
     if verdict is Verdict.NOT_EQUAL:
         return Judgement(0.0, told)
-    if compare(want, "0") is Verdict.UNPARSEABLE:
-        return Judgement(None, f"{told}: the expected answer is no number, so other spellings cannot be judged")
-    return Judgement(0.0, f"{told}, which cannot be read as a number", unparsed=True)
+    if readable(want):
+        return Judgement(0.0, f"{told}, which cannot be read", unparsed=True)
+    value = None if undecided == "masked" else 0.0
+    return Judgement(value, f"{told}: the expected answer cannot be read, so other spellings of it cannot be judged",
+                     undecided=True)  # fmt: skip

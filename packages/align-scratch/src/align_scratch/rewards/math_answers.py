@@ -1,8 +1,9 @@
-"""Are two written answers the same number? Exactly, over fractions, without running or symbolically parsing anything.
+"""Are two written answers the same? Exactly, over fractions, without running anything or asking an algebra system.
 
-Read are whole numbers, decimals, thousands commas, powers of ten, percent, fractions, mixed numbers, `\\frac`, products
-and powers, signs, currency and trailing units (which are dropped: 5 cm is 5). Everything else, such as `x + 1`,
-`\\pi` or a pair, is equal only to the same text.
+Read as numbers are whole numbers, decimals, thousands commas, powers of ten, percent, fractions, mixed numbers,
+`\\frac`, products and powers, signs, currency and trailing units (which are dropped: 5 cm is 5). What is none, such as
+`x + 1`, `2\\sqrt{3}`, `[0, 1)`, a word or an equation, is read by `expressions.py`, where being equal can be decided
+too. Everything else is equal only to the same text.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from enum import Enum
 from fractions import Fraction
 
 from align_scratch.rewards.arithmetic import LONGEST, TooLarge, Undefined, Unreadable, evaluate, power
+from align_scratch.rewards.expressions import NEW_ROW, Answer, Several, read_answer, same
+from align_scratch.rewards.polynomials import constant
 
 
 class Verdict(Enum):
@@ -55,7 +58,8 @@ def compare(gold: str, got: str, *, loose_percent: bool = False) -> Verdict:
     """Whether `got`, untrusted text of any length, is the answer `gold`.
 
     What is beyond the limits of `arithmetic.py`, or divides by zero, is not equal. UNPARSEABLE: the texts differ and
-    one of them is no number that can be read. loose_percent: 50% is also 50, where only one side has the sign.
+    one of them cannot be read, or it cannot be decided what they are worth. loose_percent: 50% is also 50, where only
+    one side has the sign.
     """
     gold, got = gold.strip(), got.strip()
     if len(got) > LONGEST:
@@ -64,18 +68,57 @@ def compare(gold: str, got: str, *, loose_percent: bool = False) -> Verdict:
         return Verdict.EQUAL if gold else Verdict.UNPARSEABLE
     try:
         want, want_percent = read(gold)
+        value, percent = read(got)
+    except Unreadable:
+        return _compare_expressions(gold, got)
+    except (TooLarge, Undefined):
+        return Verdict.NOT_EQUAL if readable(gold) else Verdict.UNPARSEABLE
+    equal = value == want
+    if loose_percent and percent != want_percent:
+        equal = equal or (100 * value == want if percent else value == 100 * want)
+    return Verdict.EQUAL if equal else Verdict.NOT_EQUAL
+
+
+def readable(answer: str) -> bool:
+    """Whether it can be decided of other answers whether they are this one."""
+    try:
+        _answer(answer)
+    except ValueError:
+        return False
+    return True
+
+
+def _compare_expressions(gold: str, got: str) -> Verdict:
+    try:
+        want = _answer(gold)
     except ValueError:
         return Verdict.UNPARSEABLE
     try:
-        value, percent = read(got)
+        value = _answer(got)
+        if _is_equation(want) != _is_equation(value):  # y = 2x + 3 and 2x + 3 are one answer, 2x = 6 and 3 are perhaps
+            want, value = _answer(_NAMED.sub(r"\1", gold)), _answer(_NAMED.sub(r"\1", got))
+            if _is_equation(want) or _is_equation(value):
+                return Verdict.UNPARSEABLE
+        if isinstance(value, str) and not isinstance(want, str):
+            return Verdict.UNPARSEABLE  # "five", or a sentence
+        return Verdict.EQUAL if same(want, value) else Verdict.NOT_EQUAL
     except Unreadable:
         return Verdict.UNPARSEABLE
     except (TooLarge, Undefined):
         return Verdict.NOT_EQUAL
-    same = value == want
-    if loose_percent and percent != want_percent:
-        same = same or (100 * value == want if percent else value == 100 * want)
-    return Verdict.EQUAL if same else Verdict.NOT_EQUAL
+
+
+def _answer(text: str) -> Answer:
+    """What an answer of any kind says. Raises Unreadable, Undefined or TooLarge."""
+    try:
+        return constant(read(text)[0])
+    except Unreadable:
+        cleaned = _clean(text.replace("\\\\", NEW_ROW))
+        return read_answer(_SHORT_FRAC.sub(r"\\frac{\1}", cleaned))
+
+
+def _is_equation(answer: Answer) -> bool:
+    return isinstance(answer, Several) and answer.kind == "equation"
 
 
 def read(text: str) -> tuple[Fraction, bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from align_scratch.rewards.composition import Composition, Judgement
 from align_scratch.rewards.extraction import answer_block, boxes, has_r1_zero_form, last_box
-from align_scratch.rewards.matching import judge_math
+from align_scratch.rewards.matching import Undecided, judge_math
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +34,14 @@ class ThinkAnswer:
 
     name: str = "answer"
     loose_percent: bool = False
+    undecided: Undecided = "wrong"
 
     def __call__(self, completion: str, *, prompt: str, answer: str) -> Judgement:
         block = answer_block(completion) if has_r1_zero_form(completion) else None
         if block is None:
             return Judgement(0.0, "no answer block to read", unparsed=True)
-        return judge_math(last_box(block) or block, answer, loose_percent=self.loose_percent)
+        got = last_box(block) or block
+        return judge_math(got, answer, loose_percent=self.loose_percent, undecided=self.undecided)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +62,22 @@ class OneBox:
 
     name: str = "answer"
     loose_percent: bool = False
+    undecided: Undecided = "wrong"
 
     def __call__(self, completion: str, *, prompt: str, answer: str) -> Judgement:
         found = boxes(completion)
         if len(found) != 1:
             return Judgement(0.0, "no single box to read", unparsed=True)
-        return judge_math(found[0], answer, loose_percent=self.loose_percent)
+        return judge_math(found[0], answer, loose_percent=self.loose_percent, undecided=self.undecided)
 
 
-def r1_zero(*, loose_percent: bool = False) -> Composition:
+def r1_zero(*, loose_percent: bool = False, undecided: Undecided = "wrong") -> Composition:
     """The grader of the `r1_zero` prompt: 1 for a right answer in the asked form, else 0."""
-    answer = ThinkAnswer(loose_percent=loose_percent)
+    answer = ThinkAnswer(loose_percent=loose_percent, undecided=undecided)
     return Composition([(ThinkAnswerFormat(), 0.0), (answer, 1.0)], correct="answer", gate="format")
 
 
-def question_only(*, loose_percent: bool = False) -> Composition:
+def question_only(*, loose_percent: bool = False, undecided: Undecided = "wrong") -> Composition:
     """The grader of the `question_only` prompt, which asks for a box: 1 for a right answer in exactly one, else 0."""
-    answer = OneBox(loose_percent=loose_percent)
+    answer = OneBox(loose_percent=loose_percent, undecided=undecided)
     return Composition([(OneBoxFormat(), 0.0), (answer, 1.0)], correct="answer", gate="format")

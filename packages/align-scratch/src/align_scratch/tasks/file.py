@@ -48,7 +48,7 @@ class File(RowTask):
             self.shared = len(rows) - len(sides["train"])
         else:
             sides = split_by_hash(rows, HELD_OUT if config.held_out is None else config.held_out, source)
-        checker = grader(_checker(config, rows[0]), pattern=config.pattern)
+        checker = grader(_checker(config, rows[0]), pattern=config.pattern, undecided=config.undecided)
         super().__init__(sides, template=config.template, checker=checker, source=source)
         self.lesson = self._lesson()
 
