@@ -46,7 +46,7 @@ BUDGETS: Mapping[str, Sequence[int]] = {"sort": (12_800, 25_600), "add": (12_800
 """Rollouts of SDPO and the control; GRPO has twice as many."""
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     (SDPO, "sort"): {"epochs_per_batch": 4},
-    (SDPO, "add"): {"epochs_per_batch": 4},
+    (SDPO, "add"): {"epochs_per_batch": 8, "lr": 3e-4},
     (GRPO, "sort"): {"epochs_per_batch": 2},
     (GRPO, "add"): {"epochs_per_batch": 4},
     (CONTROL, "sort"): {"prompts_per_step": 320, "epochs": 4},
@@ -60,7 +60,6 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "teacher ema, hints rehearsed": {"teacher": "ema", "rehearsal": 1.0},
     "teacher trust_region": {"teacher": "trust_region"},
     "teacher live": {"teacher": "live"},
-    "topk 20 with tail": {"distillation": "topk", "top_k": 20},
     "topk 2 with tail": {"distillation": "topk", "top_k": 2},
     "topk 2 without tail": {"distillation": "topk", "top_k": 2, "add_tail": False},
     "sampled token": {"distillation": "sampled"},
