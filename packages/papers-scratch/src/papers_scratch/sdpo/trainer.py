@@ -17,8 +17,9 @@ with D from `self_distillation`; completions without a context count 0. After th
 Departures. The defaults are what was found to work on the small models here: reverse KL over the whole vocabulary. The
 paper's settings are alpha 0.5, top_k 100, teacher_update_rate 0.05, lr 1e-5 without feedback, and alpha 1, top_k 20,
 teacher_update_rate 0.01, lr 1e-6 with it. Feedback is off unless asked for (`include_feedback`): a model that has not
-learnt to read it is taught noise by it. The teacher is the start (`frozen`) where the paper averages: nothing here
-rehearses the reading of hints, and an averaged teacher of a small model forgets it after some hundred steps.
+learnt to read it is taught noise by it. The teacher is the start (`frozen`) where the paper averages: SDPO itself does
+not rehearse the reading of hints, and an averaged teacher of a small model forgets it after some hundred steps;
+`rehearsal` is a term that does.
 Distillation replaces the policy gradient, as in the official code; `policy_weight` and `kl_coef` put a clipped
 policy-gradient loss and a penalty on the reference beside it, which some other implementations have and the official
 one refuses. `loss_norm` "mean" is the official loss at one sequence a micro-batch and does not depend on the split;
