@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -423,3 +424,12 @@ def test_the_module_and_the_console_script_are_one():
     text = Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8")
     assert 'scratch = "scratch_cli.main:main"' in text
     assert scratch("rum").returncode == 2
+
+
+def test_a_warning_is_one_line_without_the_place_that_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", None)
+    assert main(["--version"]) == 0
+    user = warnings.formatwarning(UserWarning("r: is 32\n  there"), UserWarning, "a.py", 7)
+    assert user == "warning: r: is 32 there\n"
+    developer = warnings.formatwarning(FutureWarning("goes away"), FutureWarning, "a.py", 7)
+    assert developer == "warning: a.py:7: FutureWarning: goes away\n"

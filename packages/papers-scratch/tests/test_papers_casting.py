@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,15 @@ def test_a_second_adapter_of_any_kind_is_refused(cls: Any, config: Any) -> None:
     for other, options in ALL:
         with pytest.raises(ValueError, match="has an adapter already; two on one layer are not supported"):
             other(options).wrap(model)
+
+
+@pytest.mark.parametrize(("cls", "config"), ALL)
+def test_a_rank_over_the_matrix_size_works_and_is_told(cls: Any, config: Any) -> None:
+    model = mlp()
+    with pytest.warns(AdapterNotice, match=r"^4: has 5 singular directions, so r") as said:
+        cls(replace(config, r=6)).wrap(model)
+    assert len([notice for notice in said if "singular directions" in str(notice.message)]) == 1
+    assert torch.equal(model(x), mlp()(x))
 
 
 # --- files

@@ -14,7 +14,7 @@ from papers_scratch.config.frames import LoRAXSConfig, TinyLoRAConfig
 from papers_scratch.config.lora import LoRAConfig
 from papers_scratch.config.peft_tinylora import PeftTinyLoRAConfig
 from papers_scratch.counting import adapted_shapes, adapter_numbers, count_trainable_params
-from papers_scratch.errors import AdapterTargetError
+from papers_scratch.errors import AdapterNotice, AdapterTargetError
 from papers_scratch.lora import LoRA
 from papers_scratch.lora_xs import LoRAXS
 from papers_scratch.peft_tinylora import PeftTinyLoRA
@@ -133,7 +133,8 @@ def test_summary_of_each_adapter(
 def test_summary_sees_experts_that_no_adapter_reaches_and_numbers_besides() -> None:
     model = mlp()
     model.register_parameter("experts", nn.Parameter(torch.zeros(5, 2, 2)))
-    LoRAXS(LoRAXSConfig(r=1)).wrap(model)
+    with pytest.warns(AdapterNotice, match="Sequential: experts: weights of several matrices each, as experts are"):
+        LoRAXS(LoRAXSConfig(r=1)).wrap(model)
     model[0].requires_grad_(True)
     lines = adapter_summary(model).splitlines()
     assert lines[0] == "lora-xs: adapted 3 of 9 weight matrices; left alone: experts, 0"

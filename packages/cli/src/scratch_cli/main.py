@@ -11,6 +11,7 @@ import errno
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,7 @@ def main(args: Sequence[str] | None = None, *, registry: Registry | None = None)
     registry: the parts to offer; None looks at what is installed.
     """
     app = from_environment(registry)
+    warnings.formatwarning = _warning
     try:
         code = cli.main(args=args, prog_name="scratch", obj=app, standalone_mode=False)
         sys.stdout.flush()
@@ -152,6 +154,14 @@ def main(args: Sequence[str] | None = None, *, registry: Registry | None = None)
         return _failed(error, app)
     except Exception as error:
         return _failed(error, app)
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning for the user as one line; where a developer is meant, the place in the code too."""
+    place = "" if issubclass(category, UserWarning) else f"{filename}:{lineno}: {category.__name__}: "
+    return f"warning: {place}{_one_line(str(message))}\n"
 
 
 def _usage(error: click.ClickException, app: App) -> int:

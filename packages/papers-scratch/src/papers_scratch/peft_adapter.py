@@ -19,7 +19,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from papers_scratch.errors import AdapterTargetError
+from papers_scratch.errors import AdapterNotice, AdapterTargetError
 from papers_scratch.fingerprint import weights_fingerprint
 from papers_scratch.merging import MergingAdapter
 from papers_scratch.peft_files import SavedPeft, read_saved, write_saved
@@ -88,6 +88,7 @@ class PeftAdapter(MergingAdapter):
             self._saved.check_base(model, base_sha256)
             shapes = {name: weight_matrix(model.get_submodule(name)).shape for name in targets}
             self._saved.check_tensors(self._file_shapes({name: (out, inner) for name, (out, inner) in shapes.items()}))
+        self._give_notice(model, targets)
 
         modes = {name: model.get_submodule(name).training for name in targets}
         owner = {id(model.get_submodule(name)): name for name in targets}
@@ -120,6 +121,17 @@ class PeftAdapter(MergingAdapter):
             with torch.no_grad():
                 for key, tensor in self._tensors().items():
                     tensor.copy_(self._saved.tensors[key])
+
+    def _give_notice(self, model: nn.Module, targets: list[str]) -> None:
+        r = self.config.r
+        for name in targets:
+            most = min(weight_matrix(model.get_submodule(name)).shape)
+            if r > most:
+                warnings.warn(
+                    f"{name}: has {most} singular directions, so r {r} can do no more there than r {most}",
+                    AdapterNotice,
+                    stacklevel=3,
+                )
 
     def delta_weight(self, layer: str) -> Tensor:
         """The change of one adapted layer's weight, by name: (out, in)."""

@@ -10,6 +10,7 @@ By default all `nn.Linear` layers, and `Conv1D` layers as GPT-2 has them in tran
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from papers_scratch.errors import AdapterTargetError
+from papers_scratch.errors import AdapterNotice, AdapterTargetError
 
 
 def is_conv1d(layer: nn.Module) -> bool:
@@ -125,6 +126,14 @@ def choose_targets(model: nn.Module, target_modules: Sequence[str] = ()) -> list
                 f"{type(model).__name__} has no linear layer besides its output head and tied weights: "
                 f"{listing(layers)}; "
                 "name one in target_modules to adapt it all the same"
+            )
+        stacks = [name for name, parameter in model.named_parameters() if parameter.dim() == 3]
+        if stacks:
+            warnings.warn(
+                f"{type(model).__name__}: {listing(stacks)}: weights of several matrices each, as experts are, which "
+                "adapters here leave as they are",
+                AdapterNotice,
+                stacklevel=3,
             )
     for name in chosen:
         _refuse_unusable(name, layers[name].weight)
