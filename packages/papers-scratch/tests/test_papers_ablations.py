@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ pytest.importorskip("tokenizers_scratch", reason="the file uses its tokenizer")
 
 from scratch_cli.ablation import grid, jobs
 from scratch_cli.registry import discover
+
+CELLS = 21
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def test_it_is_a_file_of_this_package() -> None:
 
 def test_every_cell_can_be_planned_from_one_base_a_seed(plans: jobs.Schedule) -> None:
     assert not plans.same
-    assert len(plans.cells) == 2 * 21
+    assert len(plans.cells) == 2 * CELLS
     assert len(plans.warm) == 2  # so imitation of answers, too, starts from a base that was shown both orders
     for start in plans.warm:
         assert start.plan.adapter is None
@@ -53,36 +56,50 @@ def test_every_cell_can_be_planned_from_one_base_a_seed(plans: jobs.Schedule) ->
 def test_labels_say_what_is_trained(plans: jobs.Schedule) -> None:
     chosen = next(iter(plans.cells.values())).plan.model
     shapes = adapted_shapes(chosen.part.load()(chosen.config, vocab_size=100))
+    ways = {"grpo": "grpo", "ppo": "ppo", "sft": "hinted-sft", "control": "sft"}
     for (label, _), job in plans.cells.items():
         trainer, adapter = job.plan.trainer, job.plan.adapter
-        assert trainer.part.name == ("hinted-sft" if label.startswith(("sft", "control")) else "grpo")
+        assert trainer.part.name == ways["grpo" if label == grid.BASE else re.split("[,:]", label)[0]]
         found = re.search(r"\((\d+)\)$", label)
         if adapter is None:
             assert found is None
             continue
         assert adapter.part.name in label
         config = adapter.config
+        targets = getattr(config, "target_modules", ())
+        adapted = {
+            name: shape
+            for name, shape in shapes.items()
+            if not targets or any(name == target or name.endswith(f".{target}") for target in targets)
+        }
         own = {name: getattr(config, name) for name in ("u", "n_tie") if hasattr(config, name)}
         assert found is not None
-        assert int(found[1]) == adapter_numbers(shapes, adapter.part.name, r=config.r, **own)
+        assert int(found[1]) == adapter_numbers(adapted, adapter.part.name, r=config.r, **own)
 
 
-def test_both_ways_train_the_same_forms_at_the_same_rates_on_as_many_completions(plans: jobs.Schedule) -> None:
+def test_all_ways_train_the_same_forms_at_the_same_rates_on_as_many_completions(plans: jobs.Schedule) -> None:
     by_label = {label: job.plan for (label, seed), job in plans.cells.items() if seed == 1}
     forms = [label.removeprefix("grpo, ") for label in by_label if label.startswith("grpo, ")]
-    assert len(forms) == 9
-    for rl, sft in [("base", "sft, all weights"), *((f"grpo, {form}", f"sft, {form}") for form in forms)]:
-        ours, theirs = by_label[rl], by_label[sft]
+    pairs = [("base", "sft, all weights"), *((f"grpo, {form}", f"sft, {form}") for form in forms)]
+    pairs += [(f"grpo, {label.removeprefix('ppo, ')}", label) for label in by_label if label.startswith("ppo, ")]
+    pairs += [("base", label) for label in by_label if label.startswith("control: ") and "all weights" in label]
+    assert len(forms) == 8
+    assert len(pairs) == 11
+    for reference, other in pairs:
+        ours, theirs = by_label[reference], by_label[other]
         assert (ours.adapter is None) == (theirs.adapter is None)
         if ours.adapter is not None and theirs.adapter is not None:
             assert ours.adapter.config == theirs.adapter.config
         assert ours.trainer.config.lr == theirs.trainer.config.lr
-        sampled = ours.trainer.config.steps * ours.trainer.config.prompts_per_step * ours.trainer.config.group_size
-        assert sampled == theirs.trainer.config.steps * theirs.trainer.config.batch_size
-        assert theirs.trainer.config.imitate == "answer"
-        assert theirs.trainer.config.hints == 0
-    control = by_label["control: sft of the base's own demonstrations, all weights"]
-    assert control.trainer.config.imitate == "demonstration"
+        assert completions(ours.trainer.config) == completions(theirs.trainer.config) == 51_200
+        if theirs.trainer.part.name == "hinted-sft":
+            assert theirs.trainer.config.imitate == "answer"
+            assert theirs.trainer.config.hints == 0
+
+
+def completions(config: Any) -> int:
+    """That a trainer samples, or reads."""
+    return config.steps * (getattr(config, "batch_size", 0) or config.prompts_per_step * config.group_size)
 
 
 def test_nothing_is_written_by_planning(tmp_path: Path) -> None:

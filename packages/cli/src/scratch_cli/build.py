@@ -57,10 +57,12 @@ def seed_everything(seed: int) -> None:
         torch.manual_seed(seed % 2**63)
 
 
-def count_parameters(model: Any) -> int | None:
-    """How many numbers the model holds; None if it is no torch module."""
+def count_parameters(model: Any, *, trainable: bool = False) -> int | None:
+    """How many numbers the model holds, or how many of them are trained; None if it is no torch module."""
     parameters = getattr(model, "parameters", None)
-    return sum(parameter.numel() for parameter in parameters()) if callable(parameters) else None
+    if not callable(parameters):
+        return None
+    return sum(int(parameter.numel()) for parameter in parameters() if parameter.requires_grad or not trainable)
 
 
 def set_threads(threads: int, model: Any) -> None:

@@ -194,6 +194,7 @@ def _result(
         ],
         "tokenizer_seconds": round(record.seconds.get("tokenizer", 0.0), 3),
         "parameters": count_parameters(model),
+        "trainable_parameters": count_parameters(model, trainable=True),
         "parts": {kind: None if chosen is None else chosen.part.name for kind, chosen in plan.chosen().items()},
         "seed": plan.run.seed,
         "samples": samples,

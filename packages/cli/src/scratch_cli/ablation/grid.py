@@ -52,6 +52,9 @@ class AblationConfig:
     metric: str = field(default="sampled", metadata={"help": "which value of the evaluation after the last step"})
     better: Literal["higher", "lower"] = field(default="higher", metadata={"help": "which values of it are better"})
     minutes: float | None = field(default=None, metadata={"help": "how long it takes, for people to read"})
+    x: Literal["", "parameters", "trainable_parameters", "seconds"] = field(
+        default="", metadata={"help": "number of a run's result to draw the metric against, a line a trainer"}
+    )
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

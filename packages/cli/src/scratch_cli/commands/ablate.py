@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scratch_cli.ablation.jobs import Schedule
     from scratch_cli.registry import Registry
 
-RESULTS, TABLE, BARS, CURVES = "results.json", "results.md", "chart.svg", "curves.svg"
+RESULTS, TABLE, BARS, CURVES, AGAINST = "results.json", "results.md", "chart.svg", "curves.svg", "against.svg"
 
 
 def _seeds(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ def ablate(
     found = results.rows(read, schedule, outcomes, seeds)
     mapping = results.as_mapping(read, schedule, found, seeds)
     table = results.markdown(read, schedule, found, seeds)
-    _write(out, read, schedule, found, mapping, table)
+    _write(out, read, schedule, outcomes, found, mapping, table)
     click.echo(json.dumps(mapping, indent=2) if as_json else table)
     if app.verbosity >= 0:
         say(f"everything is in {out}")
@@ -165,14 +165,26 @@ def _run(app: App, read: Ablation, schedule: Schedule, out: Path, jobs: int) -> 
     return executor.outcomes
 
 
-def _write(out: Path, read: Ablation, schedule: Schedule, found: Any, mapping: dict[str, Any], table: str) -> None:
+def _write(
+    out: Path,
+    read: Ablation,
+    schedule: Schedule,
+    outcomes: dict[str, Outcome],
+    found: Any,
+    mapping: dict[str, Any],
+    table: str,
+) -> None:
     from scratch_cli import durable
     from scratch_cli.ablation import results
+    from scratch_cli.ablation.against import against
 
     title = f"# {read.name}\n\n{read.config.about}\n\n" if read.config.about else f"# {read.name}\n\n"
     files = {RESULTS: json.dumps(mapping, indent=2), TABLE: title + table, BARS: results.bars(read, found)}
     lines = results.curves(read, schedule, found)
     if lines is not None:
         files[CURVES] = lines
+    points = against(read, schedule, outcomes, found)
+    if points is not None:
+        files[AGAINST] = points
     for name, text in files.items():
         durable.write_file(out / name, text.encode() + b"\n")
