@@ -17,16 +17,40 @@ OFFERS = ("command", "proofs", "ablation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part that a package offers: names and import strings, nothing imported yet."""
+class Registered:
+    """A name and an import string that a package offers; nothing is imported yet."""
 
     kind: str
     name: str
     distribution: str
     version: str
     target: str
-    config: str
     summary: str
+
+    @property
+    def qualified(self) -> str:
+        """`name@distribution`, which is never ambiguous."""
+        return f"{self.name}@{self.distribution}"
+
+    @property
+    def label(self) -> str:
+        """How messages speak of it."""
+        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
+
+    def load(self) -> Any:
+        """What `target` names: the class of a part, a click command, a callable that gives proofs, or the path of an
+        ablation file.
+
+        Raises PluginError, naming the distribution, its version and what is missing.
+        """
+        return _resolve(self.target, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Registered):
+    """One part that a package offers; its kind is one of KINDS."""
+
+    config: str
     provides: tuple[str, ...] = ()
     """Capabilities that partners may need."""
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -40,23 +64,6 @@ class Part:
     warm_start: Mapping[str, Any] | None = None
     """Trainers: `{"trainer": name, "options": {...}}`, to be run first on an untrained model."""
 
-    @property
-    def qualified(self) -> str:
-        """`name@distribution`, which is never ambiguous."""
-        return f"{self.name}@{self.distribution}"
-
-    @property
-    def label(self) -> str:
-        """How messages speak of the part."""
-        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
-
-    def load(self) -> Any:
-        """The class that `target` names.
-
-        Raises PluginError, naming the distribution, its version and what is missing.
-        """
-        return _resolve(self.target, self)
-
     def load_config(self) -> type[Any]:
         """The dataclass that `config` names. Raises PluginError like `load`."""
         loaded: type[Any] = _resolve(self.config, self)
@@ -64,31 +71,8 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
-    """Something besides parts that a package offers: a sub-command, proofs of its claims, or a ready ablation file."""
-
-    kind: str
-    """One of OFFERS."""
-    name: str
-    distribution: str
-    version: str
-    target: str
-    summary: str
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.name}@{self.distribution}"
-
-    @property
-    def label(self) -> str:
-        return f"{self.kind} {self.name!r} ({self.distribution} {self.version})"
-
-    def load(self) -> Any:
-        """What `target` names: a click command, a callable that gives proofs, or the path of an ablation file.
-
-        Raises PluginError, naming the distribution and what is missing.
-        """
-        return _resolve(self.target, self)
+class Offer(Registered):
+    """Something besides parts: a sub-command, proofs of a package's claims, or a ready ablation file; one of OFFERS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +87,7 @@ class Failure:
         return f"{self.distribution} {self.version}: {self.error}"
 
 
-def _resolve(target: str, owner: Part | Offer) -> Any:
+def _resolve(target: str, owner: Registered) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return pkgutil.resolve_name(target)
