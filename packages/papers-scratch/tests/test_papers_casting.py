@@ -193,6 +193,29 @@ def test_a_rank_over_the_matrix_size_works_and_is_told(cls: Any, config: Any) ->
     assert torch.equal(model(x), mlp()(x))
 
 
+@pytest.mark.parametrize(("cls", "config"), ALL)
+def test_many_layers_are_told_in_one_notice(cls: Any, config: Any) -> None:
+    model = nn.Sequential(*(nn.Linear(6, 6 - i % 2) if i % 2 else nn.Linear(5, 6) for i in range(2, 12)))
+    with pytest.warns(AdapterNotice) as said:
+        cls(replace(config, r=7)).wrap(model)
+    told = [str(notice.message) for notice in said if "singular directions" in str(notice.message)]
+    assert len(told) == 1
+    assert told[0].startswith("10 layers (")
+    assert "have 5 singular directions, so r" in told[0]
+
+
+def test_all_that_is_odd_of_many_layers_is_told_once_each() -> None:
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[2].weight.zero_()
+        model[4].weight.copy_(torch.eye(5, 7))
+    with pytest.warns(AdapterNotice) as said:
+        TinyLoRA(TinyLoRAConfig(r=6, u=1)).wrap(model)
+    told = sorted(str(notice.message).partition(":")[0] for notice in said)
+    assert told == ["2 layers (0, 2)", "4", "4"]
+
+
 # --- files
 
 

@@ -21,7 +21,7 @@ from papers_scratch.fingerprint import tensor_sha256
 from papers_scratch.frame_layer import FrameLinear, merged_weight
 from papers_scratch.merging import MergingAdapter
 from papers_scratch.singular import CLOSE, Directions, fingerprint, has_fingerprint, leading_directions
-from papers_scratch.targets import choose_targets, weight_matrix
+from papers_scratch.targets import all_of, choose_targets, directions_of, weight_matrix
 
 
 class FrameAdapter(MergingAdapter):
@@ -77,7 +77,9 @@ class FrameAdapter(MergingAdapter):
             self._saved.check_modules({name: tuple(weight_matrix(base).shape) for name, base in bases.items()})
             for name, base in bases.items():
                 self._saved.check_weight(name, tensor_sha256(weight_matrix(base)))
-        frames = {name: self._frame(name, base) for name, base in bases.items()}
+        odd = _OddLayers()
+        frames = {name: self._frame(name, base, odd) for name, base in bases.items()}
+        odd.give_notice()
         self.layers = self._make_layers(bases, frames)
         try:
             self._restore()
@@ -105,8 +107,8 @@ class FrameAdapter(MergingAdapter):
             for name, layer in self.layers.items()
         ]
 
-    def _frame(self, name: str, base: nn.Module) -> Frame:
-        """A and B of a layer: from the file if they are there, otherwise from its weight."""
+    def _frame(self, name: str, base: nn.Module, odd: _OddLayers) -> Frame:
+        """A and B of a layer: from the file if they are there, otherwise from its weight, which `odd` then sees."""
         if self._saved is not None and (stored := self._saved.frame(name)) is not None:
             return stored
         matrix = weight_matrix(base)  # (out, in)
@@ -114,19 +116,8 @@ class FrameAdapter(MergingAdapter):
             directions = leading_directions(matrix, self.config.r)
         except ValueError as error:
             raise AdapterTargetError(f"{name}: {error}") from error
-        self._give_notice(name, directions)
+        odd.see(name, directions, self.config)
         return directions.frame(self.config.sigma)
-
-    def _give_notice(self, name: str, directions: Directions) -> None:
-        if directions.r < self.config.r:
-            _notice(f"{name}: has {directions.r} singular directions, so r is {directions.r} there")
-        if not bool(directions.s.any()):
-            _notice(f"{name}: its weight is all zero, so the adapter can never act there")
-        elif directions.gap < CLOSE and not self.config.save_frames:
-            _notice(
-                f"{name}: two singular values are within {CLOSE:.1%} of the largest, so another machine may see other "
-                "directions: set save_frames to keep these in the file"
-            )
 
     def _restore(self) -> None:
         """Take the numbers of a loaded adapter, if they mean here what they meant there."""
@@ -223,6 +214,34 @@ class FrameAdapter(MergingAdapter):
 
 Frame = tuple[Tensor, Tensor]
 """A (r, in) and B (out, r)."""
+
+
+class _OddLayers:
+    """What a user should know of single layers, said once of all of them: a model may have hundreds."""
+
+    def __init__(self) -> None:
+        self.small: dict[str, int] = {}  # with how many directions
+        self.zero: list[str] = []
+        self.close: list[str] = []
+
+    def see(self, name: str, directions: Directions, config: FrameConfig) -> None:
+        if directions.r < config.r:
+            self.small[name] = directions.r
+        if not bool(directions.s.any()):
+            self.zero.append(name)
+        elif directions.gap < CLOSE and not config.save_frames:
+            self.close.append(name)
+
+    def give_notice(self) -> None:
+        if self.small:
+            _notice(f"{directions_of(self.small)}, so r is no more than that there")
+        if self.zero:
+            _notice(f"{all_of(self.zero)}: its weight is all zero, so the adapter can never act there")
+        if self.close:
+            _notice(
+                f"{all_of(self.close)}: two singular values are within {CLOSE:.1%} of the largest, so another machine "
+                "may see other directions: set save_frames to keep these in the file"
+            )
 
 
 def _notice(text: str) -> None:

@@ -23,7 +23,7 @@ from papers_scratch.errors import AdapterNotice, AdapterTargetError
 from papers_scratch.fingerprint import weights_fingerprint
 from papers_scratch.merging import MergingAdapter
 from papers_scratch.peft_files import SavedPeft, read_saved, write_saved
-from papers_scratch.targets import bare_prefix, choose_targets, is_conv1d, weight_matrix
+from papers_scratch.targets import bare_prefix, choose_targets, directions_of, is_conv1d, weight_matrix
 
 NAME = "default"  # PEFT's name for the only adapter of a model
 PEFT_PREFIX = "base_model.model."  # PEFT names parameters as its own wrapper class would see them
@@ -124,14 +124,12 @@ class PeftAdapter(MergingAdapter):
 
     def _give_notice(self, model: nn.Module, targets: list[str]) -> None:
         r = self.config.r
-        for name in targets:
-            most = min(weight_matrix(model.get_submodule(name)).shape)
-            if r > most:
-                warnings.warn(
-                    f"{name}: has {most} singular directions, so r {r} can do no more there than r {most}",
-                    AdapterNotice,
-                    stacklevel=3,
-                )
+        ranks = {name: min(weight_matrix(model.get_submodule(name)).shape) for name in targets}
+        small = {name: most for name, most in ranks.items() if r > most}
+        if small:
+            warnings.warn(
+                f"{directions_of(small)}, so r {r} can do no more there than they", AdapterNotice, stacklevel=3
+            )
 
     def delta_weight(self, layer: str) -> Tensor:
         """The change of one adapted layer's weight, by name: (out, in)."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -147,6 +147,18 @@ def _refuse_unusable(name: str, weight: torch.Tensor) -> None:
         raise AdapterTargetError(f"{name}: its weight is quantised ({weight.dtype}); merging exactly is not possible")
     if not torch.isfinite(weight).all():
         raise AdapterTargetError(f"{name}: its weight has infinite or NaN values; the base model is broken")
+
+
+def all_of(layers: Sequence[str]) -> str:
+    """A layer by its name, or several with their number: `8 layers (blocks.*.fc (x4), blocks.*.proj (x4))`."""
+    return layers[0] if len(layers) == 1 else f"{len(layers)} layers ({listing(layers)})"
+
+
+def directions_of(layers: Mapping[str, int]) -> str:
+    """Says of layers by name that each has so many singular directions."""
+    least, most = min(layers.values()), max(layers.values())
+    between = f"{least}" if least == most else f"{least} to {most}"
+    return f"{all_of(list(layers))}: {'has' if len(layers) == 1 else 'have'} {between} singular directions"
 
 
 def listing(layers: Iterable[str]) -> str:
