@@ -103,6 +103,9 @@ if TYPE_CHECKING:
     def model_for_inference(gpt: GPT, bigram: Bigram) -> tuple[inference.Model, ...]:
         return gpt, bigram
 
+    def prompts_shared(gpt: GPT) -> tuple[contracts.SharesPrompts, inference.SharesPrompts]:
+        return gpt, gpt
+
     def model_for_word2vec(skipgram: SkipGram) -> embeddings.WordVectorModel:
         return skipgram
 

@@ -291,7 +291,9 @@ def test_a_prompt_computed_once_for_its_group_gives_the_gradients_of_rows_of_the
     parts = torch.randint(0, V, (4, 9), generator=generator), torch.randint(0, V, (7, 6), generator=generator)
     prompt_of, prompt_lengths = torch.tensor([0, 0, 1, 3, 2, 2, 1]), torch.tensor([9, 3, 1, 5])
     lengths = torch.tensor([6, 2, 0, 5, 6, 1, 4])
-    shared = model.features_after(*parts, prompt_of, prompt_lengths=prompt_lengths, lengths=lengths)[1]
+    together = model.features_after(*parts, prompt_of, prompt_lengths=prompt_lengths, lengths=lengths)
+    assert together is not None
+    shared = together[1]
     loss, expected = torch.zeros(()), torch.zeros(())
     for row, prompt in enumerate(prompt_of.tolist()):
         start, length = int(prompt_lengths[prompt]), int(lengths[row])
@@ -305,3 +307,18 @@ def test_a_prompt_computed_once_for_its_group_gives_the_gradients_of_rows_of_the
         assert (f is None) == (w is None)
         if f is not None and w is not None:
             torch.testing.assert_close(f, w, rtol=1e-3, atol=max(1e-5, 1e-3 * float(w.abs().max())))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, about its own arguments
+def test_under_gradient_checkpointing_every_row_has_a_prompt_of_its_own() -> None:
+    """transformers then drops its cache with a warning, and a completion would not see its prompt."""
+    model = make("llama")
+    rows = prompts()
+    found = generate(
+        model, rows, sampler=Multinomial(MultinomialConfig()), max_new_tokens=6,
+        generator=torch.Generator().manual_seed(3), samples_per_prompt=3,
+    )  # fmt: skip
+    model.model.gradient_checkpointing_enable()
+    model.train()
+    scored, _ = completion_log_probs(model, join(rows, found))
+    torch.testing.assert_close(scored, found.log_probs, rtol=0, atol=1e-5)

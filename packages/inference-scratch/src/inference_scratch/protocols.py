@@ -42,11 +42,11 @@ class SharesPrompts(Model, Protocol):
 
     def features_after(
         self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor] | None:
         """Prompts (P, S) and continuations (N, T) -> what the head reads in both: (P, S, D) and (N, T, D).
 
         Row n of `ids` stands behind the `prompt_lengths` (P,) real ids of prompt `prompt_of[n]`; `lengths` (N,) of its
-        ids are real. Equal to `features` of the joined rows.
+        ids are real. Equal to `features` of the joined rows. None: not as the model is now set up.
         """
         ...
 

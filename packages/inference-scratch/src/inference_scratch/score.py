@@ -180,13 +180,16 @@ def _behind_shared_prompts(model: Model, sequences: Sequences, prompt_width: int
     # Any of the rows that begin with a prompt will do to read it from.
     row = torch.zeros_like(numbers).scatter_(0, prompt_of, torch.arange(n, device=ids.device))  # (P,)
     places = prompt_lengths[:, None] + torch.arange(width - 1, device=ids.device)  # (N, width - 1)
-    in_prompts, behind = features_after(
+    found = features_after(
         ids[row, :prompt_width],
         ids.gather(1, places.clamp_(max=ids.shape[1] - 1)),
         prompt_of,
         prompt_lengths=prompt_lengths[row],
         lengths=(sequences.completion_lengths - 1).clamp_(min=0),  # the last id is predicted, never read
-    )  # (P, S, D), (N, width - 1, D)
+    )
+    if found is None:
+        return None
+    in_prompts, behind = found  # (P, S, D), (N, width - 1, D)
     ends = in_prompts[torch.arange(len(numbers), device=ids.device), prompt_lengths[row] - 1]  # (P, D)
     return torch.cat((ends.index_select(0, prompt_of)[:, None], behind), 1)
 

@@ -84,12 +84,15 @@ class TransformersLM(nn.Module):
 
     def features_after(
         self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor] | None:
         """What the head reads in prompts (P, S) and in their continuations (N, T): (P, S, D) and (N, T, D).
 
         Row n of `ids` continues prompt `prompt_of[n]`, behind its `prompt_lengths` (P,) real ids; `lengths` (N,) of the
-        row are. The prompts' keys and values are computed once, and gradients flow through them.
+        row are. The prompts' keys and values are computed once, and gradients flow through them. None while the model
+        trains with gradient checkpointing, under which transformers forgets its cache.
         """
+        if self.training and self.model.is_gradient_checkpointing:
+            return None
         (P, S), T = prompts.shape, ids.shape[1]
         cache = self.new_cache(P, S + T)
         in_prompts = self.features(prompts, lengths=prompt_lengths, cache=cache)  # (P, S, D)
