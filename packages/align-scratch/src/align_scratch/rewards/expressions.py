@@ -35,6 +35,7 @@ _NO_PRODUCTS = frozenset({
     "arg", "deg", "lim", "sup", "inf", "nan", "and", "or", "not", "no", "yes", "is", "to", "of", "by", "if", "in",
     "so", "as", "the", "cm", "mm", "km", "kg", "mg", "ml", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "am", "pm",
 })  # fmt: skip
+_FUNCTIONS = frozenset({"symbol f", "symbol g", "symbol h"})
 _WORD = re.compile(r"[A-Za-z][A-Za-z' -]*[A-Za-z]\Z")
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix)\}(.*)\\end\{\1\}\Z", re.DOTALL)
 _OPENING, _CLOSING = "([{", ")]}"
@@ -85,6 +86,27 @@ def same(left: Answer, right: Answer) -> bool:
     return True
 
 
+def may_be_same_equation(left: Answer, right: Answer) -> bool:
+    """Whether two equations differ at most in what they were multiplied by: y = 1/x and xy = 1 do."""
+    if not isinstance(left, Several) or not isinstance(right, Several):
+        return False
+    one, other = left.items[0], right.items[0]
+    if not isinstance(one, Quotient) or not isinstance(other, Quotient):
+        return False
+    whole = constant(Fraction(1)).bottom
+    return Quotient(one.top, whole).is_multiple_of(Quotient(other.top, whole))
+
+
+def letters_as_product(text: str) -> Quotient | None:
+    """What two or three letters are worth as a product of symbols; None if they are a word, or more."""
+    if not re.fullmatch("[A-Za-z]{2,3}", text):
+        return None
+    try:
+        return _expression(text)
+    except Unreadable:
+        return None
+
+
 def _read(text: str, depth: int) -> Answer:
     text = text.strip()
     if depth > 3:
@@ -93,7 +115,8 @@ def _read(text: str, depth: int) -> Answer:
         rows = [row.split("&") for row in matrix[2].split(NEW_ROW)]
         cells = [cell for row in rows for cell in row]
         made = [Several("row", tuple(_read(cell, depth + 1) for cell in row[:MOST_ITEMS])) for row in rows[:MOST_ITEMS]]
-        return _few(Several(matrix[1], tuple(made)), cells)
+        kind = "determinant" if matrix[1][0] == "v" else "norm" if matrix[1][0] == "V" else "matrix"
+        return _few(Several(kind, tuple(made)), cells)
     if text.count("\\pm") == 1 and "," not in text:
         return Several("set", tuple(_read(text.replace("\\pm", sign), depth + 1) for sign in ("+", "-")))
     if text.startswith("\\{") and text.endswith("\\}"):
@@ -210,6 +233,8 @@ class _Reader:
                 value = value * right if token == "*" else value / right
                 divided = divided or token == "/"
             elif isinstance(token, str) and token.startswith(("symbol", "(", "frac", "sqrt")):
+                if token == "(" and self.tokens[self.at - 1] in _FUNCTIONS:
+                    raise Unreadable("whether a function is applied or multiplied is not clear")
                 mixed = token == "frac" and isinstance(self.tokens[self.at - 1], Fraction)
                 right = self.power(depth)
                 if divided or (mixed and right.number is not None):
