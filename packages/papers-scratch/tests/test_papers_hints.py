@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from align_scratch.config.data import GSM8KConfig
 from align_scratch.config.tasks import SortConfig
 from align_scratch.demonstrations import encode_rows
+from align_scratch.tasks.gsm8k import GSM8K
 from align_scratch.tasks.problems import Score
 from align_scratch.tasks.rows import DataExample
 from align_scratch.tasks.sorting import Sort
@@ -40,6 +42,17 @@ def test_feedback_can_be_on_the_same_problems_attempt_wrong_anywhere() -> None:
     assert len(places) > 750
     assert all(60 < places.count(place) < 140 for place in range(1, 9))
     assert [e.prompt for e in shown] == [e.prompt for e in Hinted(task, config, seed=3).examples("train")]
+
+
+@pytest.mark.parametrize("attempt", ["other", "changed"])
+def test_feedback_of_tasks_whose_examples_hold_more_than_an_answer(attempt: Any) -> None:
+    task = GSM8K(GSM8KConfig(source="sample"))
+    shown = Hinted(task, HintedSFTConfig(hints=0.0, feedback=1.0, attempt=attempt), seed=0).examples("train")
+    told = [(p, s) for p, s in zip(task.examples("train"), shown, strict=True) if s.prompt != p.prompt]
+    assert told
+    for plain, found in told:
+        assert found.demonstration == plain.demonstration != plain.answer
+        assert found.prompt.endswith(plain.prompt)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from align_scratch.protocols import Adapter, Model, Sampler, Task, Tokenizer
@@ -51,7 +51,8 @@ class Hinted:
             if self.config.attempt == "changed":
                 attempt = with_one_word_of(wanted, other.demonstration, f"attempt {seed} {example.prompt}")
             # As if what is imitated were the answer: feedback that contradicts it would teach to ignore feedback.
-            asked = HintedExample(example.prompt, wanted, wanted) if wanted != example.answer else example
+            has_fields = is_dataclass(example)
+            asked = replace(example, answer=wanted) if has_fields else example  # with all else that it has
             feedback = self.task.check(asked, attempt).explanation.strip() or None
         prompt = teacher_prompt(self.config, example.prompt, solution=solution, feedback=feedback)
         if prompt == example.prompt and wanted == example.demonstration:
