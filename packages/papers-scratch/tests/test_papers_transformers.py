@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import transformers
 from inference_scratch.config import GreedyConfig, MultinomialConfig
 from inference_scratch.generate import generate
 from inference_scratch.samplers import Greedy, Multinomial
-from inference_scratch.score import completion_log_probs, join
+from inference_scratch.score import completion_log_probs, join, pack
 from papers_scratch.config.transformers_model import TransformersConfig
 from papers_scratch.errors import ModelFileError, ModelNotFound, ModelNotSupported
 from papers_scratch.transformers_model import TransformersLM
@@ -322,3 +323,24 @@ def test_under_gradient_checkpointing_every_row_has_a_prompt_of_its_own() -> Non
     model.train()
     scored, _ = completion_log_probs(model, join(rows, found))
     torch.testing.assert_close(scored, found.log_probs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "llama"])
+def test_padding_between_prompt_and_completion_never_reaches_beyond_the_context(
+    architecture: str, tmp_path: Path
+) -> None:
+    """A long prompt and a long completion of a short one: 15 slots where the longest row has 9 of 10."""
+    made = make(architecture)
+    if architecture == "mistral":
+        made.model.config.sliding_window = 10
+    made.model.config.max_position_embeddings = 10
+    if architecture == "gpt2":
+        made.model.transformer.wpe.weight = torch.nn.Parameter(made.model.transformer.wpe.weight[:10].clone())
+    made.model.save_pretrained(tmp_path)
+    model = TransformersLM(TransformersConfig(path=str(tmp_path)), vocab_size=V).eval()
+    assert model.max_length == 10
+    short, long = [1], [1, 2, 3, 4, 5, 6, 7, 8]
+    rows = pack([short, short, long, long], [[3, 4, 5, 6, 7, 8, 9, 1], [2, 3, 2, 3, 2, 3, 2, 3], [1], [2]])
+    alone, _ = completion_log_probs(model, rows)
+    together, _ = completion_log_probs(model, replace(rows, prompt_of=torch.tensor([0, 0, 1, 1])))
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)

@@ -89,11 +89,14 @@ class TransformersLM(nn.Module):
 
         Row n of `ids` continues prompt `prompt_of[n]`, behind its `prompt_lengths` (P,) real ids; `lengths` (N,) of the
         row are. The prompts' keys and values are computed once, and gradients flow through them. None while the model
-        trains with gradient checkpointing, under which transformers forgets its cache.
+        trains with gradient checkpointing, under which transformers forgets its cache, and where S + T is beyond
+        `max_length`: padding between prompt and continuation would push one out of the other's sight.
         """
-        if self.training and self.model.is_gradient_checkpointing:
-            return None
         (P, S), T = prompts.shape, ids.shape[1]
+        if self.max_length is not None and self.max_length < S + T:
+            return None
+        if self.training and any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules()):
+            return None
         cache = self.new_cache(P, S + T)
         in_prompts = self.features(prompts, lengths=prompt_lengths, cache=cache)  # (P, S, D)
         return in_prompts, self.features(ids, lengths=lengths, cache=cache.select(prompt_of))
