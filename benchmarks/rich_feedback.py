@@ -290,8 +290,8 @@ def table(runs: Sequence[Run]) -> str:
         rollouts, seconds = (statistics.mean(getattr(run, name) for run in of) for name in ("rollouts", "seconds"))
         cells = [label, _spread([run.sampled for run in of]), _spread([run.greedy for run in of])]
         reached = [next((n for _, n, _, sampled in run.curve if sampled >= 0.9), None) for run in of]
-        there = [f"{n:,}" for n in reached if n is not None]
-        cells += [f"{rollouts:,.0f}", " / ".join(there) or "never", f"{seconds:.1f}"]
+        there = [f"{n:,}" if n is not None else "never" for n in reached] if any(reached) else ["never"]
+        cells += [f"{rollouts:,.0f}", " / ".join(there) if rollouts else "", f"{seconds:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
