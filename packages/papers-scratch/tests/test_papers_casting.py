@@ -84,6 +84,19 @@ def test_what_was_cast_is_saved_for_the_base_that_it_was_trained_on(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("cls", "config"), FRAMES)
+def test_a_file_with_its_frames_is_read_from_a_model_that_was_made_double(
+    tmp_path: Path, cls: Any, config: Any
+) -> None:
+    model, adapter = wrapped(cls, replace(config, save_frames=True))
+    expected = model(x).detach()
+    model.double()
+    adapter.save(tmp_path)
+    again = mlp()
+    cls.load(tmp_path).wrap(again)
+    torch.testing.assert_close(again(x), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("cls", "config"), FRAMES)
 def test_conversions_of_a_cast_model(tmp_path: Path, cls: Any, config: Any) -> None:
     model, adapter = wrapped(cls, config)
     expected = model(x).detach()

@@ -88,7 +88,7 @@ class TinyLoRA(FrameAdapter):
     def _frozen(self, name: str) -> dict[str, Tensor]:
         layer = self.layers[name]
         assert isinstance(layer, TinyLoRALinear)
-        return {**super()._frozen(name), "P": layer.P}
+        return {**super()._frozen(name), "P": layer.P.float()}  # as drawn, also where the model was made fp64 since
 
 
 def _device(bases: Mapping[str, nn.Module], names: list[str], group: list[int], g: int) -> torch.device:
