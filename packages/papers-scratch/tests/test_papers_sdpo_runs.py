@@ -169,6 +169,22 @@ def test_it_goes_on_and_says_so_otherwise() -> None:
     assert {metrics["self_distillation/collapsed"] for metrics in good.train()} == {0}
 
 
+@pytest.mark.parametrize("distillation", ["full", "sampled"])
+def test_how_far_apart_student_and_teacher_are_is_logged_in_nats(distillation: str) -> None:
+    """A surrogate whose gradient is right has a value that says nothing: below 0 where they differ most."""
+    run = trainer(Fickle(10**9), distillation=distillation, minibatches=1, steps=5, prompts_per_step=8, group_size=8)
+    for metrics in run.train():
+        assert run._last is not None
+        rows = list(zip(run.last_rollouts(), run._last[1].generation.to_lists(), strict=True))
+        taught = [(row["advantage"], len(ids)) for row, ids in rows if row["teacher_prompt"] is not None]
+        estimate = -sum(mean * n for mean, n in taught) / sum(n for _, n in taught)
+        found = metrics["self_distillation/distillation_loss"]
+        if distillation == "sampled":
+            assert found == pytest.approx(estimate, rel=1e-4, abs=1e-6)
+        else:
+            assert found > 0
+
+
 # --- several passes over a batch
 
 

@@ -137,11 +137,13 @@ class SDPO(PolicyTrainer):
                     logits, ids = completion_logits(self.model, rollouts.sequences.select(rows))  # (M, V), (M,)
                     student = self.source.sampler.log_probs(logits)  # log p (M, V)
                     log_probs = student.gather(-1, ids[:, None])[:, 0]  # (M,)
-                    # w_it D(p, q)
-                    terms = compare(config, student, teacher, ids)  # (M,)
+                    terms = compare(config, student, teacher, ids)  # D(p, q) (M,)
+                    difference = teacher.gather(-1, ids[:, None])[:, 0] - log_probs.detach()  # (M,): log q - log p
                     if number == 0:
                         seen = taught[rows].repeat_interleave(real.sum(1))  # (M,)
-                        first_divergence += torch.stack(((terms.detach() * seen).sum(), seen.sum()))
+                        # The value of the sampled term is no divergence; log p - log q estimates the one that it is of.
+                        apart = -difference if config.distillation == "sampled" else terms.detach()
+                        first_divergence += torch.stack(((apart * seen).sum(), seen.sum()))
                     if config.is_clip is not None:
                         terms = terms * one_sided_weight(log_probs, old[rows][real], config.is_clip)
                     micro_loss = config.distillation_weight * weighted_sum(_as_rows(terms, real), real, weight)
@@ -155,7 +157,6 @@ class SDPO(PolicyTrainer):
                     loss += micro_loss.item()
                     log_ratio = now.detach() - old[rows]
                     updates.watch(rows, log_ratio, real, torch.zeros_like(real), torch.zeros_like(real))
-                    difference = teacher.gather(-1, ids[:, None])[:, 0] - log_probs.detach()  # (M,)
                     mean = _as_rows(difference, real).sum(1) / real.sum(1).clamp(min=1)  # (M',)
                     said[rows] = (mean * taught[rows]).to(said.dtype)
                 where = f"sdpo step {self.step + 1}"
