@@ -96,11 +96,12 @@ def test_a_file_with_its_frames_is_read_from_a_model_that_was_made_double(
     torch.testing.assert_close(again(x), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(("cls", "config"), FRAMES)
-def test_conversions_of_a_cast_model(tmp_path: Path, cls: Any, config: Any) -> None:
+def test_conversions_of_a_cast_model(tmp_path: Path, cls: Any, config: Any, dtype: torch.dtype) -> None:
     model, adapter = wrapped(cls, config)
     expected = model(x).detach()
-    model.bfloat16()
+    model.to(dtype)
     other = mlp()
     (tinylora_to_lora_xs if cls is TinyLoRA else lora_xs_to_tinylora)(adapter).wrap(other)
     torch.testing.assert_close(other(x), expected, rtol=1e-5, atol=1e-5)

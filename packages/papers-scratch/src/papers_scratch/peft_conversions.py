@@ -108,7 +108,7 @@ def to_peft_lora(
     tensors: dict[str, Tensor] = {}
     for name, layer in adapter.layers.items():
         key = PEFT_PREFIX + name.removeprefix(bare_prefix(model))
-        product = layer.B.float() @ (layer.scale * layer.core().detach())  # (out, r)
+        product = layer.B.float() @ (layer.scale * layer.core().detach().float())  # (out, r)
         missing = r - layer.r  # directions that the weight does not have
         tensors[f"{key}.lora_A.weight"] = F.pad(layer.A.float(), (0, 0, 0, missing))  # (r, in)
         tensors[f"{key}.lora_B.weight"] = F.pad(product, (0, missing))  # (out, r)
@@ -133,12 +133,12 @@ def _mapped(layer: FrameLinear, p: Tensor, v: Tensor, sigma: str) -> _Mapped:
 
 
 def _numbers(adapter: TinyLoRA | LoRAXS, name: str) -> tuple[Tensor, Tensor]:
-    """P (u, r, r) and v (u,) of a layer; LoRA-XS is TinyLoRA on the basis."""
+    """P (u, r, r) and v (u,) of a layer, in fp32; LoRA-XS is TinyLoRA on the basis."""
     layer = adapter.layers[name]
     if isinstance(layer, TinyLoRALinear):
-        return layer.P, layer.tinylora_v.detach()
+        return layer.P.float(), layer.tinylora_v.detach().float()
     r, u = layer.r, adapter.config.r**2
-    matrix = layer.core().detach()
+    matrix = layer.core().detach().float()
     v = F.pad(matrix.flatten(), (0, u - r * r))
     return projections("basis", u=u, r=r, seed=0, layer=0).to(v.device), v
 
