@@ -234,6 +234,12 @@ def eval_sum(prompt: str) -> int:
         (FileConfig, {"checker": "llm"}, "checker: got 'llm', must be one of auto, exact"),
         (FileConfig, {"checker": "pattern"}, "pattern: got None, must be given with checker=pattern"),
         (FileConfig, {"pattern": "x"}, "pattern: got 'x', must be given with checker=pattern, and only then"),
+        (
+            FileConfig,
+            {"checker": "pattern", "pattern": "(a"},
+            r"pattern: got '\(a', must be a regular expression: missing",
+        ),
+        (FileConfig, {"checker": "pattern", "pattern": ""}, "pattern: got '', must be a regular expression: an empty"),
         (FileConfig, {"held_out_path": "x"}, "held_out_path: got 'x', must be none without path"),
         (FileConfig, {"max_rows": 1}, "max_rows: got 1, must be at least 2"),
         (FileConfig, {"bad_rows": "fix"}, "bad_rows: got 'fix', must be one of error, skip"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import regex
+
 from align_scratch.config.checks import at_least, one_of, option, refuse, within
 
 TEMPLATES = ("chat", "alpaca", "qa", "r1_zero", "question_only", "plain")
@@ -27,7 +29,7 @@ class FileConfig:
     )
     pattern: str | None = option(None, "checker pattern: regular expression that a completion must match")
     undecided: Literal["wrong", "masked"] = option(
-        "wrong", "checkers of maths, where the data's own answer cannot be read and the texts differ: wrong, or masked"
+        "wrong", "checkers of maths, if the data's own answer cannot be read and the texts differ: wrong, or masked"
     )
     bad_rows: Literal["error", "skip"] = option("error", "an empty completion, two equal sides, ...: error, or skip")
     max_rows: int | None = option(None, "rows read from each file, at most; none = all")
@@ -42,10 +44,21 @@ class FileConfig:
         at_least(self, 2, "max_rows", why="one row is for training and one held out")
         if (self.checker == "pattern") != (self.pattern is not None):
             refuse("pattern", self.pattern, "given with checker=pattern, and only then", "nothing else reads it")
+        if self.pattern is not None:
+            _check_pattern(self.pattern)
         if self.held_out_path is not None and self.path is None:
             refuse("held_out_path", self.held_out_path, "none without path", "it is held out from that file")
         if self.held_out_path is not None and self.held_out is not None:
             refuse("held_out", self.held_out, "none with held_out_path", "that file is what is held out")
+
+
+def _check_pattern(pattern: str) -> None:
+    if not pattern:
+        refuse("pattern", pattern, "a regular expression", "an empty one matches every completion")
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        refuse("pattern", pattern, "a regular expression", str(error))
 
 
 @dataclass(frozen=True, kw_only=True)
