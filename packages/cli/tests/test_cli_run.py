@@ -348,3 +348,24 @@ def test_no_home_is_needed(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_a_warm_start_that_does_not_fit_says_that_it_is_the_warm_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own trainer may have an option of the name that the message tells to set."""
+    from scratch_fakes import parts
+
+    class DoesNotFit(ValueError):
+        exit_code = 2
+
+    made = parts.Climb.__init__
+
+    def init(self: parts.Climb, config: object, **wired: object) -> None:
+        if config.steps == 12:  # type: ignore[attr-defined]
+            raise DoesNotFit("model: too short; set too_long=skip")
+        made(self, config, **wired)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(parts.Climb, "__init__", init)
+    line = fails(capsys, 2, "run", "--trainer", "climb-warm", "--quiet")
+    assert line == ("error: warm_start: model: too short; set too_long=skip (its options: --set warm_start.NAME=VALUE)")

@@ -108,7 +108,13 @@ def _conduct(
         driver.record.seconds.setdefault("tokenizer", tokenizer_seconds)
         if plan.warm_start is not None and not in_main:
             seed_everything(plan.run.seed + 1)
-            trainer = workshop.trainer(plan.warm_start, **wired, adapter=None)
+            try:
+                trainer = workshop.trainer(plan.warm_start, **wired, adapter=None)
+            except ValueError as error:
+                if getattr(error, "exit_code", None) != UsageError.exit_code:
+                    raise
+                # Its trainer has options of the same names as the one that the run is about.
+                raise UsageError(f"{WARM_START}: {error} (its options: --set {WARM_START}.NAME=VALUE)") from error
             driver.drive(Stage(name=WARM_START, trainer=trainer, chosen=plan.warm_start), resumed)
             del trainer  # and its optimizer
         if plan.adapter is not None and not in_main:
