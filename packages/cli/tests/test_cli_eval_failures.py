@@ -131,8 +131,19 @@ def test_a_final_answer_that_hangs_has_no_vote(gate: threading.Event) -> None:
             return completion
 
     result, _ = judged(Slow(gate), "ab")
-    assert result["greedy"]["timeouts"] == 1
-    assert result["greedy"]["accuracy"] == 1.0  # the mark was made
+    assert result["greedy"]["failures"] == {"final_answer/timeouts": 1}
+    assert (result["greedy"]["timeouts"], result["greedy"]["accuracy"]) == (0, 1.0)  # the mark was made
+
+
+def test_a_final_answer_that_raises_is_no_error_of_the_judgement(gate: threading.Event) -> None:
+    class Raises(Task):
+        def final_answer(self, completion: str) -> str:
+            raise ValueError("no")
+
+    result, _ = judged(Raises(gate), "ab")
+    assert result["greedy"]["failures"] == {"final_answer/errors": 2}
+    assert (result["greedy"]["errors"], result["greedy"]["accuracy"]) == (0, 1.0)
+    assert result["majority"]["without_an_answer"] == 2
 
 
 def test_choices_that_the_task_itself_cannot_judge_end_it(gate: threading.Event) -> None:

@@ -141,19 +141,26 @@ class Evaluation:
         text = self.tokenizer.decode(completion.ids)
         error, timed_out = "", False
         reward, correct, parts, explanation, answer = math.nan, False, {}, "", None
-        failures: Mapping[str, int] = {}
+        failures: dict[str, int] = {}
         try:
             score = call_within(seconds, partial(self.task.check, problem.example, text))
             reward, correct = float(score.reward), bool(score.correct)
             parts, explanation = dict(score.parts), score.explanation
             failures = dict(getattr(score, "counts", {}))
-            answer = call_within(seconds, partial(final_answer, self.task, text))
         except RunFailed:
             raise
         except TimeoutError as raised:
             error, timed_out = str(raised)[:500], True
         except Exception as raised:  # a task's own code, fed with text that nobody has seen before
             error = f"{type(raised).__name__}: {raised}"[:500]
+        if not error:
+            try:
+                answer = call_within(seconds, partial(final_answer, self.task, text))
+            except RunFailed:
+                raise
+            except Exception as raised:  # the judgement stands; only the vote of the majority loses an answer
+                kind = "timeouts" if isinstance(raised, TimeoutError) else "errors"
+                failures[f"final_answer/{kind}"] = 1
         counts = self.counts[name]
         counts["total"] += 1
         counts["cut_off"] += not completion.finished
