@@ -11,7 +11,7 @@ in all. A gradient reaches v_i as <P_i, B^T G A^T>, G the gradient of the change
 Departures and what the paper leaves open: P is N(0, 1/r) as in PEFT (options: unit norm, or the basis that makes it
 LoRA-XS), v starts at 0, alpha is 1; singular values stand left, as in the paper, or half on each side, as in PEFT; v is
 kept in fp32, because at a learning rate of 1e-5 a bf16 number near 0.01 never moves. What was learnt with it here, and
-what not, is in the README: at this scale imitation gains as much from 13 numbers as reinforcement does.
+what not, is in the README: at this scale imitation gains as much from 12 numbers as reinforcement does.
 """
 
 from __future__ import annotations
