@@ -30,6 +30,7 @@ from align_card import Bench, Run, drive, spread, write
 from papers_scratch.ablations import ADAPTERS
 from scratch_cli.ablation import grid, jobs
 from scratch_cli.ablation.against import Point, drawn
+from scratch_cli.charts import inert
 from scratch_cli.plan import Plan
 from scratch_cli.registry import discover
 
@@ -168,8 +169,8 @@ def main() -> int:
     label, least = best(cells)
     print(f"at most {MOST_NUMBERS} numbers by GRPO: {label}, {least:.3f} of the full gain on the lowest seed")
     if args.out:
-        svg = drawn(points(cells), x="numbers trained", y="sampled accuracy on held-out problems")
-        svg.render_to_file(str(args.out / "adapter_sweep.svg"))
+        chart = drawn(points(cells), x="numbers trained", y="sampled accuracy on held-out problems")
+        (args.out / "adapter_sweep.svg").write_text(inert(chart) + "\n", "utf-8")
     return 1 if least < LEAST else 0
 
 
