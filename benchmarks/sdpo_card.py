@@ -31,11 +31,13 @@ from typing import Any
 import pygal
 import torch
 from align_card import Bench, Run, drive, spread, write
+from pygal.style import Style
 
 from papers_scratch.config.frames import TinyLoRAConfig
 from papers_scratch.tinylora import TinyLoRA
 
 TRAINERS = SDPO, GRPO, CONTROL = "sdpo", "grpo", "expert-iteration"
+COLOURS = "#d62728", "#1f77b4", "#2ca02c"  # of the trainers: the mean and the seeds
 TASKS: Mapping[str, Mapping[str, Any]] = {"sort": {}, "add": {"zero_padded": True}}
 WARM_START: Mapping[str, Mapping[str, Any]] = {
     "sort": {"steps": 500},
@@ -200,7 +202,8 @@ def chart(runs: Sequence[Run], task: str, over: str) -> pygal.XY:
     words = {"rollouts": "rollouts", "seconds": "CPU seconds of training"}[over]
     chart = pygal.XY(
         title=f"Sampled accuracy on held-out problems of task {task}: one run a budget, from one warm start",
-        x_title=words, width=900, height=500, dots_size=3, js=(), disable_xml_declaration=True,
+        x_title=words, width=900, height=500, dots_size=3, js=(), disable_xml_declaration=True, truncate_legend=-1,
+        style=Style(colors=[colour for colour in COLOURS for _ in range(2)]), legend_at_bottom=True,
     )  # fmt: skip
     for name in TRAINERS:
         of = [run for run in runs if (run.task, run.trainer) == (task, name)]
