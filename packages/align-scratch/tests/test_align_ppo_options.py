@@ -91,8 +91,9 @@ CASES: dict[Any, tuple[type, dict[str, Any], dict[str, Any]]] = {
         },
     ),
 }
-ELSEWHERE = {"steps", "grad_accum_steps", "disable_dropout", "kl_horizon"}
-"""Seen to work by other tests: a split must change nothing, the toy model has no dropout, a horizon needs a target."""
+ELSEWHERE = {"steps", "grad_accum_steps", "disable_dropout", "kl_horizon", "too_long", "value_head", "reward_model"}
+"""Seen to work by other tests: a split must change nothing, the toy model has no dropout, a horizon needs a target, and
+some want long prompts, a finished run of PPO, or in expert iteration a least reward beside them."""
 
 
 def run(trainer: Any, config: Any, parts: Parts, toy_task: Any) -> list[dict[str, Any]]:
@@ -106,9 +107,7 @@ def test_every_option_changes_something(
     parts: Parts, toy_task: Any, tmp_path: Path, tokenizer: Any, trainer: Any
 ) -> None:
     cls, small, changes = CASES[trainer]
-    assert {field.name for field in dataclasses.fields(cls)} == changes.keys() | ELSEWHERE & {
-        field.name for field in dataclasses.fields(cls)
-    }
+    assert {field.name for field in dataclasses.fields(cls)} - ELSEWHERE == changes.keys() - ELSEWHERE
     shape = {"vocab_size": tokenizer.vocab_size, "n_layer": 1, "n_head": 2, "n_embd": 8, "max_length": 64}
     RewardModel.on_encoder(shape | {"dropout": 0.0}, tokenizer).save(tmp_path / "trainer")
     plain = run(trainer, cls(**small), parts, toy_task)
