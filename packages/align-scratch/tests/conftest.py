@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from align_scratch.tasks.problems import Example, Score
 from align_scratch.tasks.sorting import Sort
 from inference_scratch.config import MultinomialConfig
 from inference_scratch.samplers import Multinomial
+
+sys.path.insert(0, str(Path(__file__).parent / "toys"))  # what several files of tests share
 
 
 class ToyCache:

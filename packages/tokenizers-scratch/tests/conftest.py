@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "toys"))  # what several files of tests share
 
 # Registered, not loaded: tests take it by name, so that those of other packages in the same run keep their own.
 settings.register_profile(

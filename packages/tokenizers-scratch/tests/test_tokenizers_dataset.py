@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from small_datasets import TEXTS, Numbers, content, interrupted
 
 from tokenizers_scratch import storage
 from tokenizers_scratch.bpe import BPETokenizer
@@ -23,8 +24,6 @@ from tokenizers_scratch.dataset.prepare import prepare
 from tokenizers_scratch.dataset.reader import TokenDataset
 from tokenizers_scratch.sources import SourceError
 
-TEXTS = [f"text {i}: the cat sat on the mat {'again ' * (i % 5)}👍" for i in range(60)]
-
 
 @pytest.fixture(scope="module")
 def bpe():
@@ -36,10 +35,6 @@ def jsonl(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), encoding="utf-8")
     return path
-
-
-def content(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 def test_round_trip(bpe, jsonl, tmp_path):
@@ -125,29 +120,6 @@ def test_a_document_longer_than_the_window_is_encoded_in_pieces(bpe, tmp_path, m
 # --- the type of the ids ---------------------------------------------------------------------------------------------
 
 
-class Numbers:
-    """A tokenizer of any size: a text is one number."""
-
-    vocab_size, eos_id = 70_000, None
-
-    def save(self, directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "size").write_text(str(self.vocab_size))
-
-    @classmethod
-    def load(cls, directory):
-        return cls()
-
-    def encode(self, text):
-        return [int(part) for part in text.split()]
-
-    def encode_batch(self, texts):
-        return [self.encode(text) for text in texts]
-
-    def encode_iterable(self, chunks):
-        return self.encode("".join(chunks))
-
-
 def test_more_than_65536_ids_take_32_bits(tmp_path):
     assert [dtype_for(n) for n in (65_536, 65_537, 2**32)] == ["uint16", "uint32", "uint32"]
     with pytest.raises(ValueError, match="vocab_size"):
@@ -177,19 +149,6 @@ def test_a_tokenizer_of_more_than_65536_characters(tmp_path):
 
 
 # --- interruption ----------------------------------------------------------------------------------------------------
-
-
-class Killed(Exception):
-    pass
-
-
-def interrupted(bpe, sources, directory, after):
-    def stop(progress):
-        if progress.shards == after:
-            raise Killed
-
-    with pytest.raises(Killed):
-        prepare(bpe, sources, directory, shard_bytes=1000, progress=stop)
 
 
 def test_a_restart_keeps_the_finished_shards(bpe, jsonl, tmp_path):

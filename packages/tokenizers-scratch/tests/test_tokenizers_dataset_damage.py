@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from small_datasets import TEXTS, Numbers, interrupted
 
 from tokenizers_scratch.bpe import BPETokenizer
 from tokenizers_scratch.config import BPEConfig
@@ -15,8 +16,6 @@ from tokenizers_scratch.dataset.prepare import prepare
 from tokenizers_scratch.dataset.reader import TokenDataset
 from tokenizers_scratch.errors import EmptyCorpusError, TokenizerDataError
 from tokenizers_scratch.sources import SourceError
-
-TEXTS = [f"text {i}: the cat sat on the mat {'again ' * (i % 5)}👍" for i in range(60)]
 
 
 @pytest.fixture(scope="module")
@@ -31,50 +30,10 @@ def jsonl(tmp_path):
     return path
 
 
-def content(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
-
-
 # --- the type of the ids ---------------------------------------------------------------------------------------------
 
 
-class Numbers:
-    """A tokenizer of any size: a text is one number."""
-
-    vocab_size, eos_id = 70_000, None
-
-    def save(self, directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "size").write_text(str(self.vocab_size))
-
-    @classmethod
-    def load(cls, directory):
-        return cls()
-
-    def encode(self, text):
-        return [int(part) for part in text.split()]
-
-    def encode_batch(self, texts):
-        return [self.encode(text) for text in texts]
-
-    def encode_iterable(self, chunks):
-        return self.encode("".join(chunks))
-
-
 # --- interruption ----------------------------------------------------------------------------------------------------
-
-
-class Killed(Exception):
-    pass
-
-
-def interrupted(bpe, sources, directory, after):
-    def stop(progress):
-        if progress.shards == after:
-            raise Killed
-
-    with pytest.raises(Killed):
-        prepare(bpe, sources, directory, shard_bytes=1000, progress=stop)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
