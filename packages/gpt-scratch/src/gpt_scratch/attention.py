@@ -16,6 +16,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gpt_scratch.cache import Append
     from gpt_scratch.config import GPTConfig
+    from gpt_scratch.segments import Segments
     from gpt_scratch.shared_prompts import SharedPrompts
 
 
@@ -43,7 +44,7 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | None) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | Segments | None) -> Tensor:
         """(B, T, C) -> (B, T, C). `layer` says whose keys and values to use where there is a cache."""
         B, T, C = x.shape
         q, k, v = (

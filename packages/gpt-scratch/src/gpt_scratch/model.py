@@ -29,6 +29,7 @@ from gpt_scratch.cache import Append, KVCache
 from gpt_scratch.checks import check_ids, check_lengths
 from gpt_scratch.config import GPTConfig
 from gpt_scratch.model_files import load_module, save_module
+from gpt_scratch.segments import Segments
 from gpt_scratch.shared_prompts import SharedPrompts
 
 GPT2_STD, GPT2_WIDTH = 0.02, 768
@@ -78,7 +79,7 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | None) -> Tensor:
+    def forward(self, x: Tensor, layer: int, prefix: Append | SharedPrompts | Segments | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         generating = prefix is not None and prefix.generating
         training = self.training and not generating
@@ -129,8 +130,21 @@ class GPT(nn.Module):
         with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
             return self.head(self.features(ids, lengths=lengths, cache=cache))
 
-    def features(self, ids: Tensor, *, lengths: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """What the head reads: (B, T, C), after the last norm. Arguments as in `forward`."""
+    def features(
+        self,
+        ids: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        cache: KVCache | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """What the head reads: (B, T, C), after the last norm. Arguments as in `forward`.
+
+        With `segments` (B, T), int64, a row holds several texts: positions of one number are one text, which sees
+        nothing of the others and has positions of its own. Raises ValueError beside a cache.
+        """
+        if segments is not None:
+            return self._packed(ids, segments, cache)
         with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
             check_ids(ids, self.vocab_size, values=cache is None or ids.is_cpu or ids.shape[-1] > 1)
             B, T = ids.shape
@@ -151,6 +165,22 @@ class GPT(nn.Module):
                 append.commit()
             out: Tensor = x
             return out
+
+    def _packed(self, ids: Tensor, segments: Tensor, cache: KVCache | None) -> Tensor:
+        """Features (B, T, C) of rows in which several texts stand."""
+        if cache is not None:
+            raise ValueError("segments: got some beside a cache, must be none: a cache continues one text a row")
+        check_ids(ids, self.vocab_size)
+        if segments.shape != ids.shape:
+            raise ValueError(f"segments: got shape {tuple(segments.shape)}, must be that of ids, {tuple(ids.shape)}")
+        apart = Segments(segments)
+        self._check_reach(int(apart.positions.max()) + 1)
+        x = self.wte(ids) + self.wpe(apart.positions)  # (B, T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
+        for layer, block in enumerate(self.h):
+            x = block(x, layer, apart)
+        out: Tensor = self.ln_f(x)
+        return out
 
     def features_after(
         self, prompts: Tensor, ids: Tensor, prompt_of: Tensor, /, *, prompt_lengths: Tensor, lengths: Tensor
