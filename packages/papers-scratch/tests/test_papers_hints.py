@@ -11,6 +11,7 @@ import pytest
 from align_scratch.config.data import GSM8KConfig
 from align_scratch.config.tasks import SortConfig
 from align_scratch.demonstrations import encode_rows
+from align_scratch.errors import CheckerFailed
 from align_scratch.tasks.gsm8k import GSM8K
 from align_scratch.tasks.problems import Score
 from align_scratch.tasks.rows import DataExample
@@ -116,3 +117,12 @@ def test_all_replies_of_a_conversation_are_learned_behind_a_hint_too(options: di
         assert "".join(piece.text for piece in found.pieces) == found.prompt + found.demonstration
         last, every = (encode_rows(Bytes(), [found], assistant_only=one)[0].learned for one in (False, True))
         assert every == last + len("b2 ") + 1  # with its end
+
+
+def test_feedback_that_is_no_text_is_refused() -> None:
+    class Counts(Sort):
+        def check(self, example: Any, completion: str) -> Score:
+            return Score(reward=0.0, correct=False, explanation=3)  # type: ignore[arg-type]
+
+    with pytest.raises(CheckerFailed, match=r"task: gave the explanation 3, .* give a str"):
+        Hinted(Counts(SortConfig(length=3, n_train=20, n_held_out=4)), HintedSFTConfig(hints=0.0, feedback=1.0), seed=0)

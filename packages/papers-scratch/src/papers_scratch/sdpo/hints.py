@@ -19,7 +19,7 @@ from align_scratch.sft import SFT
 from align_scratch.tasks.problems import hash_unit
 from align_scratch.templates import Piece
 from papers_scratch.config.sdpo import HintedSFTConfig
-from papers_scratch.sdpo.reprompting import as_demonstration, teacher_prompt
+from papers_scratch.sdpo.reprompting import as_demonstration, explanation, teacher_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Hinted:
             # As if what is imitated were the answer: feedback that contradicts it would teach to ignore feedback.
             has_fields = is_dataclass(example)
             asked = replace(example, answer=wanted) if has_fields else example  # with all else that it has
-            feedback = self.task.check(asked, attempt).explanation.strip() or None
+            feedback = explanation(self.task.check(asked, attempt)).strip() or None
         prompt = teacher_prompt(self.config, example.prompt, solution=solution, feedback=feedback)
         if prompt == example.prompt and wanted == example.demonstration:
             return example  # with all that its task knows of it besides

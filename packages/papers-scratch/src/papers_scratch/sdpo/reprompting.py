@@ -97,8 +97,11 @@ def choose_demonstrations(
 
 def feedback_on(config: SDPOConfig, score: Score) -> str:
     """What the task says of a failure; empty if it is not asked. Raises CheckerFailed if that is no text."""
-    if score.correct or not config.include_feedback:
-        return ""
+    return "" if score.correct or not config.include_feedback else explanation(score)
+
+
+def explanation(score: Score) -> str:
+    """What the task says of a completion. Raises CheckerFailed if that is no text."""
     said: Any = score.explanation
     if not isinstance(said, str):
         raise CheckerFailed(f"task: gave the explanation {said!r:.40}, but feedback is shown as text: give a str")
