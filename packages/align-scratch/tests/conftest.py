@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +174,12 @@ def resume() -> Callable[[Callable[[int], Any], int, int], None]:
 @pytest.fixture
 def same() -> Callable[[Any, Any, str], None]:
     return assert_same
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """One thread, and float64 for weights too: closed forms hold to 1e-12 only so."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
 
 import pytest
 import torch
+from closed_forms import close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from align_scratch.advantages import EPS, group_advantages, zero_variance
 
+pytestmark = pytest.mark.usefixtures("double")
+
 NAN = math.nan
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_double() -> Iterator[None]:
-    """Closed forms hold to 1e-12 only where weights, too, are float64."""
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def close(got: Tensor, wanted: Tensor | list[float] | float, tolerance: float = 1e-12) -> None:
-    torch.testing.assert_close(got, torch.as_tensor(wanted, dtype=got.dtype), atol=tolerance, rtol=tolerance)
-
-
-def batch(b: int = 6, t: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-ratios (B, T) on both sides of both bounds, advantages (B,), lengths (B,), mask (B, T)."""
-    generator = torch.Generator().manual_seed(seed)
-    log_ratio = torch.randn(b, t, generator=generator) * 0.4
-    advantages = torch.randn(b, generator=generator)
-    lengths = torch.randint(1, t + 1, (b,), generator=generator)
-    return log_ratio, advantages, lengths, torch.arange(t) < lengths[:, None]
 
 
 def test_advantages_by_hand_with_bessels_correction() -> None:

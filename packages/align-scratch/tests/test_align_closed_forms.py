@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
+from closed_forms import batch, close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,30 +14,10 @@ from torch import Tensor
 from align_scratch.advantages import group_advantages
 from align_scratch.losses import clipped, clipped_surrogate, kl_penalty, row_weights, split, weighted_sum
 
+pytestmark = pytest.mark.usefixtures("double")
+
 LOW, HIGH = 0.2, 0.28
 NAN = math.nan
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_double() -> Iterator[None]:
-    """Closed forms hold to 1e-12 only where weights, too, are float64."""
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def close(got: Tensor, wanted: Tensor | list[float] | float, tolerance: float = 1e-12) -> None:
-    torch.testing.assert_close(got, torch.as_tensor(wanted, dtype=got.dtype), atol=tolerance, rtol=tolerance)
-
-
-def batch(b: int = 6, t: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-ratios (B, T) on both sides of both bounds, advantages (B,), lengths (B,), mask (B, T)."""
-    generator = torch.Generator().manual_seed(seed)
-    log_ratio = torch.randn(b, t, generator=generator) * 0.4
-    advantages = torch.randn(b, generator=generator)
-    lengths = torch.randint(1, t + 1, (b,), generator=generator)
-    return log_ratio, advantages, lengths, torch.arange(t) < lengths[:, None]
 
 
 # --- the clip --------------------------------------------------------------------------------------------------------

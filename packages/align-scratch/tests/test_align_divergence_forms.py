@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
+from closed_forms import close
 from torch import Tensor
 
 from align_scratch.losses import kl_penalty
 from align_scratch.scoring import kl_divergence
 
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_double() -> Iterator[None]:
-    """Closed forms hold to 1e-12 only where weights, too, are float64."""
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def close(got: Tensor, wanted: Tensor | list[float] | float, tolerance: float = 1e-12) -> None:
-    torch.testing.assert_close(got, torch.as_tensor(wanted, dtype=got.dtype), atol=tolerance, rtol=tolerance)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_kl_estimators_by_hand() -> None:

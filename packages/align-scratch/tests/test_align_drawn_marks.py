@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-import os
 import random
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import process_time
 from typing import Any
 
 import pytest
 from drawn_tasks import EXAMPLES, MAKE, every_task, every_variant
+from hostile import nothing_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,19 +82,6 @@ HOSTILE = {
     "right to left": "\u202e1 2\u202c",
     "other digits": "\u0661 \u0662",
 }
-
-
-@contextmanager
-def nothing_runs() -> Iterator[None]:
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("text was executed")
-
-    with pytest.MonkeyPatch.context() as patch:
-        for holder, names in ((builtins, ("eval", "exec", "compile")), (os, ("system", "popen"))):
-            for name in names:
-                patch.setattr(holder, name, never)
-        patch.setattr(subprocess, "Popen", never)
-        yield
 
 
 @every_task

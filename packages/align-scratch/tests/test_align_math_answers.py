@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from time import process_time
 from typing import Any
 
 import pytest
+from hostile import nothing_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,21 +22,6 @@ from align_scratch.rewards.math_answers import Verdict, compare, read
 
 EXAMPLES = int(os.environ.get("SCRATCH_EXAMPLES", "150"))
 EQUAL, NOT_EQUAL, UNPARSEABLE = Verdict.EQUAL, Verdict.NOT_EQUAL, Verdict.UNPARSEABLE
-
-
-@contextmanager
-def nothing_runs() -> Iterator[None]:
-    """Whatever could run text fails inside."""
-
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("text was executed")
-
-    with pytest.MonkeyPatch.context() as patch:
-        for holder, names in ((builtins, ("eval", "exec", "compile")), (os, ("system", "popen"))):
-            for name in names:
-                patch.setattr(holder, name, never)
-        patch.setattr(subprocess, "Popen", never)
-        yield
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ one of the symbols ends them. So expectations here are exact, and equalities hol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -25,17 +25,11 @@ from inference_scratch.generate import Generation
 from inference_scratch.samplers import Multinomial
 from inference_scratch.score import Sequences, completion_log_probs, join, pack
 
+pytestmark = pytest.mark.usefixtures("double")
+
 V, T = 3, 3
 EOS = 2
 PROMPT = [1, 0]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_double() -> Iterator[None]:
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 class PrefixCache:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -14,14 +13,7 @@ from hypothesis import strategies as st
 
 from align_scratch.schedule import Shuffled, derived_seed, learning_rate
 
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_double() -> Iterator[None]:
-    """Closed forms hold to 1e-12 only where weights, too, are float64."""
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_the_learning_rate_by_hand() -> None:
